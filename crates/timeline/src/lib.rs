@@ -1,1 +1,322 @@
-//! (see Cargo.toml)
+//! Who ran, waited or slept when.
+//!
+//! A [`Timeline`] collects [`Span`]s, thread by thread, from any clock: a [`Lane`] stamps the
+//! states of a real thread as they change, and takes finished spans from a virtual clock as
+//! they are. What was collected is drawn as text ([`Timeline::text`]), written for Perfetto
+//! ([`Timeline::write_perfetto`]), or counted ([`Timeline::peak`]).
+//!
+//! ```
+//! use timeline::{State, Timeline};
+//!
+//! let timeline = Timeline::new();
+//! let mut lane = timeline.lane("downloads", "A");
+//! lane.enter(State::Io);
+//! // ... wait for an answer ...
+//! lane.enter(State::Run);
+//! // ... work on it ...
+//! drop(lane);
+//! assert_eq!(timeline.threads()[0].spans.len(), 2);
+//! eprint!("{}", timeline.text(80));
+//! ```
+//!
+//! A [`Gauge`] answers one of the questions, how many at once, without any clock.
+
+mod gauge;
+mod perfetto;
+mod text;
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+pub use gauge::{Gauge, Inside};
+
+/// What a thread is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum State {
+    /// It executes the program; under a global lock, it holds that lock.
+    Run,
+    /// It wants the lock and another thread has it.
+    WaitForLock,
+    /// It waits for the world outside: a file, a socket, a sleep.
+    Io,
+    /// It computes in native code, without the lock.
+    Native,
+    /// It gave the lock up on request and may not come back before another thread had it.
+    ForcedWait,
+}
+
+impl State {
+    /// Every state, in the order of the legend.
+    pub const ALL: [State; 5] =
+        [State::Run, State::WaitForLock, State::Io, State::Native, State::ForcedWait];
+
+    /// The state in words.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Run => "run",
+            State::WaitForLock => "wait for lock",
+            State::Io => "I/O",
+            State::Native => "native",
+            State::ForcedWait => "forced wait",
+        }
+    }
+}
+
+/// One state of one thread, from `start` up to but not including `end`.
+///
+/// Both are times since the timeline's origin; `start <= end`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// What the thread did.
+    pub state: State,
+    /// When it began.
+    pub start: Duration,
+    /// When it ended.
+    pub end: Duration,
+}
+
+/// A thread and its spans: in order of time, none overlaps the next, gaps are allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Thread {
+    /// The process it belongs to.
+    pub process: String,
+    /// Its own name.
+    pub name: String,
+    /// What it did.
+    pub spans: Vec<Span>,
+}
+
+/// A collection of spans, and the origin of their times.
+///
+/// A clone is another handle to the same collection.
+#[derive(Debug, Clone)]
+pub struct Timeline {
+    origin: Instant,
+    threads: Arc<Mutex<Vec<Thread>>>,
+}
+
+impl Timeline {
+    /// An empty timeline. For the lanes of real threads, now is time zero.
+    #[must_use]
+    pub fn new() -> Self {
+        Timeline { origin: Instant::now(), threads: Arc::default() }
+    }
+
+    /// Adds a thread, and the lane that records it.
+    ///
+    /// Threads are drawn in the order of these calls: make the lanes before the threads start,
+    /// and the order is the same in every run.
+    #[must_use]
+    pub fn lane(&self, process: &str, thread: &str) -> Lane {
+        let mut threads = self.lock();
+        threads.push(Thread {
+            process: process.to_owned(),
+            name: thread.to_owned(),
+            spans: Vec::new(),
+        });
+        Lane {
+            timeline: self.clone(),
+            thread: threads.len() - 1,
+            spans: Vec::new(),
+            open: None,
+        }
+    }
+
+    /// The threads so far, in the order in which their lanes were made.
+    ///
+    /// A lane hands its spans over when it is dropped: until then its thread has none.
+    #[must_use]
+    pub fn threads(&self) -> Vec<Thread> {
+        self.lock().clone()
+    }
+
+    /// The greatest number of threads that were in `state` at the same time.
+    ///
+    /// A span that ends at the very moment another begins does not count beside it.
+    #[must_use]
+    pub fn peak(&self, state: State) -> usize {
+        let mut changes: Vec<(Duration, isize)> = self
+            .lock()
+            .iter()
+            .flat_map(|thread| &thread.spans)
+            .filter(|span| span.state == state)
+            .flat_map(|span| [(span.start, 1), (span.end, -1)])
+            .collect();
+        // At equal times the ends come first, as -1 < 1.
+        changes.sort_unstable();
+        let mut inside = 0;
+        let mut peak = 0;
+        for (_, change) in changes {
+            inside += change;
+            peak = peak.max(inside);
+        }
+        peak.unsigned_abs()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Thread>> {
+        self.threads.lock().expect("nothing panics while it holds the list of threads")
+    }
+}
+
+impl Default for Timeline {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Records the spans of one thread.
+///
+/// A lane belongs to whoever records, shares nothing, and hands its spans over when it is
+/// dropped: an event costs a look at the clock and a push to a `Vec`, never a lock. Times come
+/// from one clock: either [`enter`](Lane::enter) and [`leave`](Lane::leave), or
+/// [`push`](Lane::push).
+#[derive(Debug)]
+pub struct Lane {
+    timeline: Timeline,
+    thread: usize,
+    spans: Vec<Span>,
+    open: Option<(State, Duration)>,
+}
+
+impl Lane {
+    /// Closes the open span, if there is one, and begins the next.
+    pub fn enter(&mut self, state: State) {
+        let now = self.timeline.origin.elapsed();
+        self.close(now);
+        self.open = Some((state, now));
+    }
+
+    /// Closes the open span, if there is one, and begins none.
+    pub fn leave(&mut self) {
+        self.close(self.timeline.origin.elapsed());
+    }
+
+    /// Adds a finished span with the times of another clock.
+    ///
+    /// # Panics
+    ///
+    /// When the span ends before it starts, or starts before the one before it ends: the
+    /// pictures rely on neither happening.
+    pub fn push(&mut self, span: Span) {
+        let free_from = self.spans.last().map_or(Duration::ZERO, |last| last.end);
+        assert!(
+            free_from <= span.start && span.start <= span.end,
+            "{span:?} is not a span after {free_from:?}"
+        );
+        self.spans.push(span);
+    }
+
+    fn close(&mut self, now: Duration) {
+        if let Some((state, start)) = self.open.take() {
+            self.push(Span { state, start, end: now });
+        }
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.leave();
+        self.timeline.lock()[self.thread].spans = std::mem::take(&mut self.spans);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+    use std::thread;
+
+    fn span(state: State, start: u64, end: u64) -> Span {
+        Span { state, start: Duration::from_millis(start), end: Duration::from_millis(end) }
+    }
+
+    #[test]
+    fn entering_a_state_closes_the_span_before_it_without_a_gap() {
+        let timeline = Timeline::new();
+        let mut lane = timeline.lane("p", "A");
+        lane.enter(State::Run);
+        lane.enter(State::Io);
+        lane.enter(State::Run);
+        drop(lane);
+        let spans = &timeline.threads()[0].spans;
+        assert_eq!(
+            spans.iter().map(|span| span.state).collect::<Vec<_>>(),
+            [State::Run, State::Io, State::Run]
+        );
+        assert_eq!((spans[0].end, spans[1].end), (spans[1].start, spans[2].start));
+    }
+
+    #[test]
+    fn leaving_closes_the_span_and_opens_none() {
+        let timeline = Timeline::new();
+        let mut lane = timeline.lane("p", "A");
+        lane.enter(State::Run);
+        lane.leave();
+        lane.leave();
+        drop(lane);
+        assert_eq!(timeline.threads()[0].spans.len(), 1);
+    }
+
+    #[test]
+    fn threads_come_in_the_order_of_their_lanes_however_they_end() {
+        let timeline = Timeline::new();
+        let first = timeline.lane("p", "first");
+        let second = timeline.lane("p", "second");
+        drop(second);
+        drop(first);
+        let names: Vec<_> = timeline.threads().into_iter().map(|thread| thread.name).collect();
+        assert_eq!(names, ["first", "second"]);
+    }
+
+    #[test]
+    fn a_lane_hands_its_spans_over_when_its_thread_panics() {
+        let timeline = Timeline::new();
+        let mut lane = timeline.lane("p", "A");
+        let ended = thread::spawn(move || {
+            lane.enter(State::Run);
+            panic!("on purpose");
+        })
+        .join();
+        assert!(ended.is_err());
+        assert_eq!(timeline.threads()[0].spans.len(), 1);
+    }
+
+    #[test]
+    fn the_peak_counts_threads_that_are_in_a_state_together() {
+        let timeline = Timeline::new();
+        let everyone_runs = Barrier::new(3);
+        thread::scope(|scope| {
+            for name in ["A", "B", "C"] {
+                let mut lane = timeline.lane("p", name);
+                let everyone_runs = &everyone_runs;
+                scope.spawn(move || {
+                    lane.enter(State::Run);
+                    everyone_runs.wait();
+                });
+            }
+        });
+        assert_eq!(timeline.peak(State::Run), 3);
+        assert_eq!(timeline.peak(State::Io), 0);
+    }
+
+    #[test]
+    fn spans_that_touch_or_are_empty_are_not_together() {
+        let timeline = Timeline::new();
+        let mut first = timeline.lane("p", "first");
+        first.push(span(State::Run, 0, 5));
+        first.push(span(State::Run, 5, 5));
+        let mut second = timeline.lane("p", "second");
+        second.push(span(State::Run, 5, 8));
+        drop((first, second));
+        assert_eq!(timeline.peak(State::Run), 1);
+    }
+
+    #[test]
+    #[should_panic = "is not a span after 5ms"]
+    fn a_span_that_overlaps_the_one_before_it_is_refused() {
+        let mut lane = Timeline::new().lane("p", "t");
+        lane.push(span(State::Run, 0, 5));
+        lane.push(span(State::Io, 4, 6));
+    }
+}

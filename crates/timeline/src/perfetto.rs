@@ -1,0 +1,187 @@
+use crate::{Thread, Timeline};
+use serde_json::{Value, json};
+use std::io::{self, BufWriter, Write};
+use std::time::Duration;
+
+impl Timeline {
+    /// Writes the trace as Chrome trace events, which <https://ui.perfetto.dev> opens.
+    ///
+    /// The JSON array form of the format: `M` events name the processes and threads, a complete
+    /// `X` event is a span. Processes and threads are numbered from 1 in order of appearance;
+    /// no two threads share a number, even across processes.
+    ///
+    /// Times are whole microseconds, each rounded down. Rounding both ends the same way keeps
+    /// the spans of a thread disjoint, which viewers require; fractions, added up as floating
+    /// point numbers, can overlap by the last bit.
+    ///
+    /// # Errors
+    ///
+    /// Whatever `out` fails with.
+    pub fn write_perfetto(&self, out: impl Write) -> io::Result<()> {
+        let mut out = BufWriter::new(out);
+        out.write_all(b"[")?;
+        let mut separator = "\n";
+        let mut write = |event: Value| {
+            write!(out, "{separator}{event}")?;
+            separator = ",\n";
+            io::Result::Ok(())
+        };
+        let threads = self.threads();
+        let mut processes: Vec<&str> = Vec::new();
+        for (Thread { process, name, spans }, tid) in threads.iter().zip(1..) {
+            let known = processes.iter().position(|known| known == process);
+            let pid = known.unwrap_or(processes.len()) + 1;
+            if known.is_none() {
+                processes.push(process);
+                write(metadata("process_name", pid, tid, process))?;
+            }
+            write(metadata("thread_name", pid, tid, name))?;
+            for span in spans {
+                let start = micros(span.start);
+                write(json!({
+                    "ph": "X", "name": span.state.name(), "pid": pid, "tid": tid,
+                    "ts": start, "dur": micros(span.end) - start,
+                }))?;
+            }
+        }
+        out.write_all(b"\n]\n")?;
+        out.flush()
+    }
+}
+
+fn metadata(kind: &str, pid: usize, tid: usize, name: &str) -> Value {
+    json!({ "ph": "M", "name": kind, "pid": pid, "tid": tid, "args": { "name": name } })
+}
+
+/// Whole microseconds; a `u64` of them lasts half a million years.
+fn micros(time: Duration) -> u64 {
+    time.as_secs() * 1_000_000 + u64::from(time.subsec_micros())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Lane, Span, State};
+    use std::collections::HashMap;
+    use std::thread;
+
+    fn written(timeline: &Timeline) -> Vec<Value> {
+        let mut json = Vec::new();
+        timeline.write_perfetto(&mut json).unwrap();
+        let Value::Array(events) = serde_json::from_slice(&json).unwrap() else {
+            panic!("not an array of events")
+        };
+        events
+    }
+
+    /// Checks what viewers ask of the format, and returns the number of spans per thread name.
+    fn validated(events: &[Value]) -> HashMap<String, usize> {
+        let number = |event: &Value, key: &str| event[key].as_u64().unwrap();
+        let mut processes = HashMap::new();
+        let mut threads = HashMap::new();
+        let mut free_from = HashMap::new();
+        let mut spans = HashMap::new();
+        for event in events {
+            let (pid, tid) = (number(event, "pid"), number(event, "tid"));
+            match event["ph"].as_str().unwrap() {
+                "M" => {
+                    let name = event["args"]["name"].as_str().unwrap().to_owned();
+                    let before = match event["name"].as_str().unwrap() {
+                        "process_name" => processes.insert(pid, name),
+                        "thread_name" => {
+                            spans.insert(name.clone(), 0);
+                            threads.insert(tid, (pid, name)).map(|(_, name)| name)
+                        }
+                        other => panic!("unknown metadata {other}"),
+                    };
+                    assert_eq!(before, None, "named twice: {event}");
+                }
+                "X" => {
+                    let (owner, name) = &threads[&tid];
+                    assert_eq!(*owner, pid);
+                    assert!(processes.contains_key(&pid));
+                    assert!(State::ALL.iter().any(|state| event["name"] == state.name()));
+                    let (start, length) = (number(event, "ts"), number(event, "dur"));
+                    let free_from = free_from.entry(tid).or_insert(0);
+                    assert!(*free_from <= start, "overlaps the span before it: {event}");
+                    *free_from = start + length;
+                    *spans.get_mut(name).unwrap() += 1;
+                }
+                other => panic!("unknown phase {other}"),
+            }
+        }
+        spans
+    }
+
+    fn push(lane: &mut Lane, state: State, start: u64, end: u64) {
+        let at = Duration::from_nanos;
+        lane.push(Span { state, start: at(start), end: at(end) });
+    }
+
+    #[test]
+    fn each_process_and_thread_is_named_once_and_no_two_threads_share_a_number() {
+        let timeline = Timeline::new();
+        for (process, thread) in [("p", "A"), ("q", "B"), ("p", "C \"quoted\"")] {
+            push(&mut timeline.lane(process, thread), State::Run, 0, 1_000);
+        }
+        let events = written(&timeline);
+        assert_eq!(validated(&events).len(), 3);
+        let pids: Vec<_> = events.iter().filter(|event| event["ph"] == "X").collect();
+        assert_eq!(pids[0]["pid"], pids[2]["pid"]);
+        assert_ne!(pids[0]["pid"], pids[1]["pid"]);
+    }
+
+    #[test]
+    fn times_are_whole_microseconds_and_rounding_makes_no_overlap() {
+        let timeline = Timeline::new();
+        let mut lane = timeline.lane("p", "A");
+        push(&mut lane, State::Run, 0, 1_999);
+        push(&mut lane, State::Io, 1_999, 2_001);
+        push(&mut lane, State::Run, 2_001, 5_000_000_999);
+        drop(lane);
+        let events = written(&timeline);
+        validated(&events);
+        let times: Vec<_> = events[2..]
+            .iter()
+            .map(|event| (event["ts"].as_u64().unwrap(), event["dur"].as_u64().unwrap()))
+            .collect();
+        assert_eq!(times, [(0, 1), (1, 1), (2, 4_999_998)]);
+    }
+
+    #[test]
+    fn what_real_threads_record_is_valid() {
+        let timeline = Timeline::new();
+        thread::scope(|scope| {
+            for name in ["A", "B"] {
+                let mut lane = timeline.lane("p", name);
+                scope.spawn(move || {
+                    for _ in 0..1_000 {
+                        State::ALL.into_iter().for_each(|state| lane.enter(state));
+                    }
+                });
+            }
+        });
+        let spans = validated(&written(&timeline));
+        assert_eq!((spans["A"], spans["B"]), (5_000, 5_000));
+    }
+
+    #[test]
+    fn an_empty_timeline_is_an_empty_array() {
+        assert!(written(&Timeline::new()).is_empty());
+    }
+
+    #[test]
+    fn a_writer_that_fails_is_reported() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let error = Timeline::new().write_perfetto(Full).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    }
+}
