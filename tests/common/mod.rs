@@ -1,0 +1,86 @@
+//! Runs a lesson as a reader does, without a terminal, and pins what it prints.
+//!
+//! ```ignore
+//! mod common;
+//! use common::{assert_transcript, run};
+//!
+//! const LESSON: &str = env!("CARGO_BIN_EXE_lesson-03-processes");
+//!
+//! #[test]
+//! fn answers_come_in_order_of_submission() {
+//!     assert_transcript("default", &[run(LESSON, &[])]);
+//! }
+//! ```
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::Path;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use assert_cmd::Command;
+
+/// A lesson takes a few seconds; one that takes this long hangs, and is killed.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// What differs from run to run in a transcript, and what stands for it: the one list.
+const REDACTIONS: [(&str, &str); 1] = [
+    // A free port, chosen by the operating system.
+    (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"),
+];
+
+/// A run that has ended.
+pub struct Run {
+    /// As a reader types it: `lesson-03-processes --workers 2`.
+    pub command: String,
+    pub stdout: String,
+    pub stderr: String,
+    pub status: ExitStatus,
+}
+
+/// Runs a lesson with empty input until it ends.
+pub fn run(program: &str, flags: &[&str]) -> Run {
+    let name = Path::new(program).file_stem().and_then(OsStr::to_str).expect("cargo named it");
+    let command = [&[name], flags].concat().join(" ");
+
+    let start = Instant::now();
+    let output = Command::new(program).args(flags).timeout(DEADLINE).output();
+    let output = output.expect("cargo built the program");
+    assert!(start.elapsed() < DEADLINE, "`{command}` does not end within {DEADLINE:?}");
+
+    let text = |bytes| String::from_utf8(bytes).expect("a lesson prints text");
+    let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+    Run { command, stdout, stderr, status: output.status }
+}
+
+/// The command and what it printed. A success shows stdout only, for stderr is measured; a
+/// failure shows also stderr and the exit status.
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "$ {}", self.command)?;
+        write!(f, "{}", self.stdout)?;
+        if self.status.success() {
+            return Ok(());
+        }
+        write!(f, "{}", self.stderr)?;
+        match self.status.code() {
+            Some(code) => writeln!(f, "exit status: {code}"),
+            None => writeln!(f, "{}", self.status),
+        }
+    }
+}
+
+/// Compares the runs with the snapshot `tests/snapshots/<test file>__<name>.snap`.
+pub fn assert_transcript(name: &str, runs: &[Run]) {
+    let test_file = module_path!().trim_end_matches("::common");
+    let transcript: Vec<_> = runs.iter().map(Run::to_string).collect();
+
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.set_filters(REDACTIONS);
+    settings.bind(|| {
+        insta::assert_snapshot!(format!("{test_file}__{name}"), transcript.join("\n"));
+    });
+}
