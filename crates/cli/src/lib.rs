@@ -1,1 +1,172 @@
-//! (see Cargo.toml)
+//! The command line that every lesson shares.
+//!
+//! - [`parse`] reads the flags. A bad one ends the program with one line on stderr and status 2.
+//! - [`Result`] is what `main` returns. A failure ends it with one line and status 1.
+//! - [`Output`] knows `--quiet`: facts go to stdout with `println!`, measurements through
+//!   [`Output::measured`] to stderr.
+//! - Ctrl-C ends the program at once with status 130. A reader that goes away (`| head`)
+//!   ends it quietly.
+
+use std::fmt::{self, Display};
+use std::ops::RangeInclusive;
+use std::panic;
+use std::process;
+use std::time::Duration;
+
+/// Exit status of a program that was given bad arguments.
+pub const BAD_ARGUMENTS: i32 = 2;
+/// Exit status of a program that was interrupted: 128 + SIGINT, as shells count.
+pub const INTERRUPTED: i32 = 130;
+
+/// What a lesson's `main` returns: nothing, or the one line that says what failed.
+pub type Result<T = ()> = std::result::Result<T, Failure>;
+
+/// Any error, shown in one line with its causes.
+///
+/// `anyhow::Result` as the type of `main` would spread the causes over several lines.
+pub struct Failure(anyhow::Error);
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+/// The standard library prints a failed `main` with `Debug`.
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&one_line(&format!("{:#}", self.0)))
+    }
+}
+
+/// The flags that every lesson has.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub struct Output {
+    /// Leave the measurements out: only what is true on every machine
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+impl Output {
+    /// Writes a measurement to stderr, unless `--quiet`.
+    pub fn measured(self, measurement: impl Display) {
+        if !self.quiet {
+            eprintln!("{measurement}");
+        }
+    }
+}
+
+/// Reads the command line, and makes Ctrl-C and a closed stdout end the program in good order.
+///
+/// Never returns when the arguments are bad or ask for help.
+pub fn parse<Args: clap::Parser>() -> Args {
+    end_quietly_when_the_reader_is_gone();
+    end_at_once_on_ctrl_c();
+    Args::try_parse().unwrap_or_else(|error| {
+        if error.use_stderr() {
+            eprintln!("{}", in_one_line(&error));
+            process::exit(BAD_ARGUMENTS);
+        }
+        print!("{error}");
+        process::exit(0);
+    })
+}
+
+/// A flag's value that is a whole number in `allowed`; `100_000_000` may be written with
+/// underscores.
+pub fn number(
+    allowed: RangeInclusive<u64>,
+) -> impl Fn(&str) -> std::result::Result<u64, String> + Clone + Send + Sync + 'static {
+    move |text| match text.replace('_', "").parse() {
+        Ok(number) if allowed.contains(&number) => Ok(number),
+        _ => Err(format!("a whole number from {} to {}", allowed.start(), allowed.end())),
+    }
+}
+
+/// The same for what is counted in memory: workers, tasks, threads.
+pub fn count(
+    allowed: RangeInclusive<u16>,
+) -> impl Fn(&str) -> std::result::Result<usize, String> + Clone + Send + Sync + 'static {
+    let number = number((*allowed.start()).into()..=(*allowed.end()).into());
+    move |text| number(text).map(|n| usize::try_from(n).expect("it came from a u16"))
+}
+
+/// A flag's value that is a time in `allowed`, written `50ms` or `2s`.
+pub fn duration(
+    allowed: RangeInclusive<Duration>,
+) -> impl Fn(&str) -> std::result::Result<Duration, String> + Clone + Send + Sync + 'static {
+    move |text| match humantime::parse_duration(text) {
+        Ok(time) if allowed.contains(&time) => Ok(time),
+        _ => {
+            let [least, most] = [*allowed.start(), *allowed.end()].map(humantime::format_duration);
+            Err(format!("a time with its unit, from {least} to {most}"))
+        }
+    }
+}
+
+/// clap explains an error in several lines; the first paragraph says what is wrong.
+fn in_one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let first = one_line(text.split("\n\n").next().unwrap_or(&text));
+    match error.kind() {
+        clap::error::ErrorKind::UnknownArgument => format!("{first}; --help lists the flags"),
+        _ => first,
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// `println!` panics when nobody reads stdout any more. That is no failure of the lesson.
+fn end_quietly_when_the_reader_is_gone() {
+    let default = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        if info.payload_as_str().is_some_and(|text| text.starts_with("failed printing to std")) {
+            process::exit(0);
+        }
+        default(info);
+    }));
+}
+
+/// Worker processes see the end of their channel when this process is gone, and end too.
+fn end_at_once_on_ctrl_c() {
+    let handler = || {
+        eprintln!("interrupted");
+        process::exit(INTERRUPTED);
+    };
+    ctrlc::set_handler(handler).expect("a program reads its command line once");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_names_what_is_allowed() {
+        let workers = number(1..=64);
+        assert_eq!(workers("6_4"), Ok(64));
+        for bad in ["0", "65", "-1", "four", "", "1e3"] {
+            assert_eq!(workers(bad), Err("a whole number from 1 to 64".into()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_time_has_a_unit_and_a_range() {
+        let interval = duration(Duration::from_micros(1)..=Duration::from_secs(10));
+        assert_eq!(interval("5ms"), Ok(Duration::from_millis(5)));
+        for bad in ["0s", "5", "-5ms", "11s", "soon"] {
+            assert_eq!(
+                interval(bad),
+                Err("a time with its unit, from 1us to 10s".into()),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_failure_is_one_line_with_its_causes() {
+        let cause = anyhow::anyhow!("no such\nfile").context("cannot start worker 1");
+        assert_eq!(format!("{:?}", Failure::from(cause)), "cannot start worker 1: no such file");
+    }
+}

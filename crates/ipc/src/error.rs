@@ -1,0 +1,58 @@
+use std::io;
+
+/// What can go wrong between two processes.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Nobody holds the other end any more: it was dropped, or its process is gone.
+    #[error("the other end is gone")]
+    Disconnected,
+    /// The time-out passed. Nothing was sent, and nothing received is lost.
+    #[error("timed out")]
+    TimedOut,
+    /// The other end went away in the middle of a frame.
+    #[error("the other end is gone in the middle of a message, after {got} bytes of it")]
+    Truncated {
+        /// Bytes of the frame that had arrived, its header included.
+        got: usize,
+    },
+    /// The message, or what a frame's header says of it, exceeds [`MAX_MESSAGE`](crate::MAX_MESSAGE).
+    #[error("a message of {size} bytes; {} are allowed", crate::MAX_MESSAGE)]
+    TooLarge {
+        /// Bytes of the message, without its header.
+        size: usize,
+    },
+    /// More ends of pipes and queues in one message than the system carries.
+    #[error("{ends} ends in one message; 250 are allowed")]
+    TooManyEnds {
+        /// Ends in the message.
+        ends: usize,
+    },
+    /// The message could not be turned into bytes.
+    #[error("the message cannot be encoded")]
+    Encode(#[source] postcard::Error),
+    /// The bytes are not a message of the expected type.
+    #[error("the bytes are no message of the expected type")]
+    Decode(#[source] postcard::Error),
+    /// Bytes were left over behind the message.
+    #[error("{0} bytes too many behind a message")]
+    LeftOver(usize),
+    /// A queue for no messages at all could pass none on.
+    #[error("a queue of capacity 0; 1 or more is allowed")]
+    NoCapacity,
+    /// The operating system refused.
+    #[error(transparent)]
+    Io(io::Error),
+}
+
+impl From<io::Error> for Error {
+    /// A peer that is gone shows as one of three errors, depending on what it left unread.
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::NotConnected => Self::Disconnected,
+            _ => Self::Io(error),
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Unix: socket pairs, and descriptors that travel through them (`SCM_RIGHTS`, unix(7)).
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::unistd;
+
+/// What travels beside the bytes of a message: an open descriptor.
+pub(crate) type Handle = OwnedFd;
+
+/// One end of a two-way connection between two processes.
+#[derive(Debug)]
+pub struct Socket(UnixStream);
+
+impl Socket {
+    /// Two connected ends.
+    pub fn pair() -> io::Result<(Self, Self)> {
+        let (a, b) = UnixStream::pair()?;
+        Ok((Self(a), Self(b)))
+    }
+
+    /// The end that the parent gave this process as its standard input.
+    ///
+    /// Standard input is empty from here on: a task that reads it sees its end, not the frames.
+    pub fn inherited() -> io::Result<Self> {
+        let socket = UnixStream::from(unistd::dup(io::stdin())?);
+        // Fails with `NotASocket` when the program was started by hand.
+        socket.peer_addr()?;
+        unistd::dup2_stdin(File::open("/dev/null")?)?;
+        Ok(Self(socket))
+    }
+
+    /// A second handle to the same end.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+
+    /// Ends the connection: both sides see the end of file, even while one waits for bytes.
+    pub fn shut_down(&self) {
+        // It fails only when the other side has ended the connection already.
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+
+    /// Sends all `bytes`; `handles` arrive with the first of them.
+    pub(crate) fn send(&self, mut bytes: &[u8], handles: &[Handle]) -> io::Result<()> {
+        let raw: Vec<RawFd> = handles.iter().map(AsRawFd::as_raw_fd).collect();
+        let rights = [ControlMessage::ScmRights(&raw)];
+        let mut attached = if raw.is_empty() { &[][..] } else { &rights[..] };
+        while !bytes.is_empty() {
+            let slices = [IoSlice::new(bytes)];
+            match sendmsg::<()>(self.0.as_raw_fd(), &slices, attached, NO_SIGNAL, None) {
+                Ok(sent) => {
+                    bytes = &bytes[sent..];
+                    attached = &[];
+                }
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Receives some bytes, 0 at the end of the connection, and appends what came with them.
+    pub(crate) fn receive(
+        &self,
+        bytes: &mut [u8],
+        handles: &mut VecDeque<Handle>,
+    ) -> io::Result<usize> {
+        // Room for the most descriptors that one message carries (SCM_MAX_FD on Linux).
+        let mut room = nix::cmsg_space!([RawFd; 253]);
+        loop {
+            let mut slices = [IoSliceMut::new(bytes)];
+            let received = match recvmsg::<()>(
+                self.0.as_raw_fd(),
+                &mut slices,
+                Some(&mut room),
+                CLOSE_ON_EXEC,
+            ) {
+                Ok(received) => received,
+                Err(Errno::EINTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            for message in received.cmsgs()? {
+                if let ControlMessageOwned::ScmRights(raw) = message {
+                    handles.extend(raw.into_iter().map(|raw| {
+                        #[expect(
+                            unsafe_code,
+                            reason = "nix hands received descriptors out raw"
+                        )]
+                        // SAFETY: the kernel made these descriptors for this call; nobody else
+                        // knows them.
+                        unsafe {
+                            OwnedFd::from_raw_fd(raw)
+                        }
+                    }));
+                }
+            }
+            return Ok(received.bytes);
+        }
+    }
+
+    /// Waits until bytes, or the end of the connection, can be received; false when `deadline`
+    /// passes first.
+    pub(crate) fn wait_readable(&self, deadline: Instant) -> io::Result<bool> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // Rounded up: waking early would turn the rest of the time-out into a busy loop.
+            let left = left.saturating_add(Duration::from_nanos(999_999));
+            let time_out = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            let mut watched = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut watched, time_out) {
+                Ok(0) if Instant::now() >= deadline => return Ok(false),
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(_) => return Ok(true),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl From<Handle> for Socket {
+    fn from(handle: Handle) -> Self {
+        Self(handle.into())
+    }
+}
+
+impl From<Socket> for Handle {
+    fn from(socket: Socket) -> Self {
+        socket.0.into()
+    }
+}
+
+impl From<Socket> for Stdio {
+    fn from(socket: Socket) -> Self {
+        OwnedFd::from(socket.0).into()
+    }
+}
+
+/// A peer that is gone is an error of this call, not a signal that ends the process.
+#[cfg(target_os = "linux")]
+const NO_SIGNAL: MsgFlags = MsgFlags::MSG_NOSIGNAL;
+/// Rust's runtime ignores SIGPIPE before `main`.
+#[cfg(not(target_os = "linux"))]
+const NO_SIGNAL: MsgFlags = MsgFlags::empty();
+
+/// What arrives must not leak into processes that another thread starts at this moment: an end
+/// that a stranger holds open never shows its end of file.
+#[cfg(target_os = "linux")]
+const CLOSE_ON_EXEC: MsgFlags = MsgFlags::MSG_CMSG_CLOEXEC;
+/// Without the flag the standard library's own close-on-spawn covers all but a short moment.
+#[cfg(not(target_os = "linux"))]
+const CLOSE_ON_EXEC: MsgFlags = MsgFlags::empty();
+
+/// `len` zero bytes that exist as long as somebody holds or maps them, and cannot shrink under
+/// a process that maps them.
+#[cfg(target_os = "linux")]
+pub(crate) fn nameless_memory(len: u64) -> io::Result<File> {
+    use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let file = File::from(memfd_create("shared-slice", flags)?);
+    file.set_len(len)?;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW))?;
+    Ok(file)
+}
+
+/// `len` zero bytes that exist as long as somebody holds or maps them.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn nameless_memory(len: u64) -> io::Result<File> {
+    let file = tempfile::tempfile()?;
+    file.set_len(len)?;
+    Ok(file)
+}

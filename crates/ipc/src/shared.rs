@@ -1,0 +1,197 @@
+//! Memory that several processes see.
+
+use std::fs::File;
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{
+    AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed,
+};
+use std::{io, slice};
+
+use memmap2::MmapRaw;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::Error;
+use crate::os::nameless_memory;
+use crate::packet::{attach, detach};
+
+/// A number that may lie in shared memory.
+pub trait Plain: Copy + sealed::Cell {}
+
+mod sealed {
+    pub trait Cell {
+        /// As large as the number, and any bits are a value of it.
+        type Atomic: Sync;
+        fn load(cell: &Self::Atomic) -> Self;
+        fn store(cell: &Self::Atomic, value: Self);
+    }
+}
+
+macro_rules! plain {
+    ($($number:ty, $atomic:ty, $from:expr, $into:expr;)*) => {$(
+        impl Plain for $number {}
+        impl sealed::Cell for $number {
+            type Atomic = $atomic;
+            fn load(cell: &$atomic) -> Self {
+                $from(cell.load(Relaxed))
+            }
+            fn store(cell: &$atomic, value: Self) {
+                cell.store($into(value), Relaxed);
+            }
+        }
+    )*};
+}
+
+plain! {
+    u8, AtomicU8, u8::from, u8::from;
+    u32, AtomicU32, u32::from, u32::from;
+    u64, AtomicU64, u64::from, u64::from;
+    i32, AtomicI32, i32::from, i32::from;
+    i64, AtomicI64, i64::from, i64::from;
+    f32, AtomicU32, f32::from_bits, f32::to_bits;
+    f64, AtomicU64, f64::from_bits, f64::to_bits;
+}
+
+/// A slice of numbers in memory that several processes see at once.
+///
+/// Put it, or a [`part`](Self::part) of it, into a message: the other process sees the same
+/// memory, nothing is copied. The memory has no name and lives as long as somebody maps it, so
+/// a killed process leaves nothing behind (`multiprocessing.shared_memory` has names, and a
+/// tracker process that removes them).
+///
+/// Reads and writes are relaxed atomics: a race between processes gives an old or a new number,
+/// never a broken program. They order nothing; the message that says "done" does.
+#[derive(Clone, Debug)]
+pub struct SharedSlice<T> {
+    memory: Arc<Memory>,
+    range: Range<usize>,
+    types: PhantomData<T>,
+}
+
+#[derive(Debug)]
+struct Memory {
+    map: MmapRaw,
+    file: File,
+}
+
+impl<T: Plain> SharedSlice<T> {
+    /// `len` zeros.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the operating system has no such memory, or too little of it.
+    pub fn zeroed(len: usize) -> Result<Self, Error> {
+        let bytes =
+            len.checked_mul(size_of::<T>()).filter(|&bytes| isize::try_from(bytes).is_ok());
+        let bytes = bytes.ok_or(io::ErrorKind::OutOfMemory).map_err(io::Error::from)?;
+        // An empty mapping does not exist: one byte stands for it.
+        let file = nameless_memory(bytes.max(1) as u64)?;
+        Ok(Self::map(file, 0..len)?)
+    }
+
+    fn map(file: File, range: Range<usize>) -> io::Result<Self> {
+        let map = MmapRaw::map_raw(&file)?;
+        let fits = range.start <= range.end
+            && range.end.checked_mul(size_of::<T>()).is_some_and(|bytes| bytes <= map.len());
+        if !fits {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "more numbers than memory"));
+        }
+        Ok(Self { memory: Arc::new(Memory { map, file }), range, types: PhantomData })
+    }
+
+    /// How many numbers there are.
+    pub fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.range.is_empty()
+    }
+
+    /// The same memory, seen through a smaller window.
+    ///
+    /// # Panics
+    /// When `range` reaches beyond the slice, as indexing does.
+    pub fn part(&self, range: Range<usize>) -> Self {
+        assert!(
+            range.start <= range.end && range.end <= self.len(),
+            "{range:?} of {} numbers",
+            self.len()
+        );
+        let from = self.range.start;
+        Self { range: from + range.start..from + range.end, ..self.clone() }
+    }
+
+    /// The number at `index`.
+    ///
+    /// # Panics
+    /// When there is none, as indexing does.
+    pub fn get(&self, index: usize) -> T {
+        T::load(&self.cells()[index])
+    }
+
+    /// Writes the number at `index`.
+    ///
+    /// # Panics
+    /// When there is none, as indexing does.
+    pub fn set(&self, index: usize, number: T) {
+        T::store(&self.cells()[index], number);
+    }
+
+    /// Copies `numbers` to the front of the slice.
+    ///
+    /// # Panics
+    /// When they are more than the slice has.
+    pub fn write(&self, numbers: &[T]) {
+        for (cell, &number) in self.cells()[..numbers.len()].iter().zip(numbers) {
+            T::store(cell, number);
+        }
+    }
+
+    /// A copy of all numbers.
+    pub fn to_vec(&self) -> Vec<T> {
+        self.cells().iter().map(T::load).collect()
+    }
+
+    fn cells(&self) -> &[T::Atomic] {
+        let first = self.memory.map.as_mut_ptr().cast_const().cast::<T::Atomic>();
+        #[expect(unsafe_code, reason = "a view of mapped memory")]
+        // SAFETY: the mapping is page-aligned, holds at least `range.end` cells (checked when it
+        // was made, and sealed against shrinking), and lives as long as `self`. Any bits are
+        // a number. All access, of every process, is atomic.
+        unsafe {
+            slice::from_raw_parts(first.add(self.range.start), self.range.len())
+        }
+    }
+}
+
+impl<T: Plain> Serialize for SharedSlice<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let file = Attached(&self.memory.file);
+        (self.range.start, self.range.end, file).serialize(serializer)
+    }
+}
+
+struct Attached<'a>(&'a File);
+
+impl Serialize for Attached<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        attach(serializer, || Ok(self.0.try_clone()?.into()))
+    }
+}
+
+struct Detached(File);
+
+impl<'de> Deserialize<'de> for Detached {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(detach(deserializer)?.into()))
+    }
+}
+
+impl<'de, T: Plain> Deserialize<'de> for SharedSlice<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (start, end, Detached(file)) = Deserialize::deserialize(deserializer)?;
+        Self::map(file, start..end).map_err(serde::de::Error::custom)
+    }
+}
