@@ -5,9 +5,19 @@
 //! - [`cpu`]: sums that keep a processor busy, and the formulas that check them.
 //! - [`measure`]: a stopwatch for wall time and processor time, and a table of measurements.
 //! - [`grouped`]: `4 999 999 950 000 000`, a number that a person can read.
+//!
+//! Both halves of the I/O task are features, so that a lesson that fetches nothing compiles
+//! neither HTTP nor TLS:
+//!
+//! - `fetch`: an HTTP or HTTPS GET with time-outs, whose failures are one line each.
+//! - `web`: the local web server, which answers after a delay and counts its requests.
 
 pub mod cpu;
+#[cfg(feature = "fetch")]
+pub mod fetch;
 pub mod measure;
+#[cfg(feature = "web")]
+pub mod web;
 
 /// The number in groups of three digits: `4 999 999 950 000 000`.
 pub fn grouped(n: u128) -> String {
