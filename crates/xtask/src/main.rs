@@ -18,7 +18,8 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Habit {
-    /// Run a lesson with its own flags
+    /// Run a lesson with its own flags; `--help` is the lesson's
+    #[command(disable_help_flag = true)]
     Lesson {
         /// Its number or name: 4, 04, ipc-queue
         #[arg(value_parser = |wanted: &str| Lesson::find(root(), wanted))]
@@ -80,7 +81,7 @@ fn main() -> cli::Result {
 }
 
 fn run_lesson(lesson: &Lesson, flags: &[String]) -> anyhow::Result<()> {
-    let cargo_flags = ["run", "--quiet", "--package", &lesson.name, "--"];
+    let cargo_flags = ["run", "--package", &lesson.name, "--"];
     let status = cargo(cargo_flags.into_iter().chain(flags.iter().map(String::as_str)))?;
     // The lesson has said what failed: its exit status says the rest.
     process::exit(status.code().unwrap_or(1))
@@ -96,7 +97,7 @@ fn keep_pages(bless: bool) -> anyhow::Result<()> {
     for problem in &problems {
         eprintln!("{problem}");
     }
-    ensure!(problems.is_empty(), "{} problems on the pages", problems.len());
+    ensure!(problems.is_empty(), "problems on the pages: {}", problems.len());
     Ok(())
 }
 
