@@ -1,0 +1,226 @@
+//! What the lock costs, each figure beside the floor under it and measured in turn with it.
+//!
+//! `cargo bench -p gil --bench lock`. Figures are medians over the rounds; goals are for a quiet
+//! machine with two cores.
+
+use gil::{Gil, Settings};
+use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+fn main() {
+    check_point();
+    alone();
+    hand_over();
+    eight_threads();
+}
+
+/// A check point with nothing pending, beside the bare loop.
+fn check_point() {
+    const TIMES: u64 = 20_000_000;
+    let gil = Gil::new();
+    let mut token = gil.acquire();
+    let [bare, checked] = medians(
+        21,
+        [&mut || per_call(TIMES, || ()), &mut || per_call(TIMES, || token.check_point())],
+    );
+    println!(
+        "check point             {checked:8.2} ns   bare loop      {bare:8.2} ns   {:+.2} ns (goal +1)",
+        checked - bare
+    );
+}
+
+/// Taking and releasing with nobody waiting, beside std's mutex.
+fn alone() {
+    const TIMES: u64 = 1_000_000;
+    let (gil, mutex) = (Gil::new(), Mutex::new(()));
+    let [floor, ours] = medians(
+        21,
+        [&mut || per_call(TIMES, || drop(mutex.lock())), &mut || {
+            per_call(TIMES, || drop(gil.acquire()))
+        }],
+    );
+    print_ratio("acquire + release", ours, "std Mutex", floor, "ns", 5.0);
+}
+
+/// From a thread's decision to hand over until the other one runs, with turns of 1 ms.
+///
+/// A holder that looks all the time sees the request before the waiter is asleep again, which
+/// makes it cheaper than the floor. One that looks every 0.1 ms has to wake it, as the floor does.
+fn hand_over() {
+    const TURN: Duration = Duration::from_millis(1);
+    const HAND_OVERS: usize = 300;
+    const GAP: Duration = Duration::from_micros(100);
+    let [floor, rarely, always] = medians(
+        9,
+        [
+            &mut || ping_pong(TURN, HAND_OVERS),
+            &mut || forced(TURN, GAP, HAND_OVERS),
+            &mut || forced(TURN, Duration::ZERO, HAND_OVERS),
+        ],
+    );
+    print_ratio("hand-over, waiter asleep", rarely, "ping-pong", floor, "us", 1.3);
+    print_ratio("hand-over, holder looks", always, "ping-pong", floor, "us", 1.3);
+}
+
+/// Two threads, a mutex and a condition variable: the median hand-over in us.
+fn ping_pong(turn: Duration, hand_overs: usize) -> f64 {
+    let (whose, condition) = (Mutex::new(0), Condvar::new());
+    let watch = Watch::new();
+    thread::scope(|scope| {
+        let threads = [0, 1].map(|me| {
+            let (whose, condition, watch) = (&whose, &condition, &watch);
+            scope.spawn(move || {
+                let mut samples = Vec::new();
+                for _ in 0..hand_overs / 2 {
+                    let guard = whose.lock().expect("nobody panics");
+                    drop(
+                        condition
+                            .wait_while(guard, |whose| *whose != me)
+                            .expect("nobody panics"),
+                    );
+                    samples.push(watch.since());
+                    spin(turn);
+                    watch.start();
+                    *whose.lock().expect("nobody panics") = 1 - me;
+                    condition.notify_one();
+                }
+                samples
+            })
+        });
+        median(threads.into_iter().flat_map(|thread| thread.join().expect("it does not panic")))
+    })
+}
+
+/// Two threads under the lock, with check points this far apart: the median hand-over in us.
+fn forced(turn: Duration, gap: Duration, hand_overs: usize) -> f64 {
+    let gil = Gil::with(Settings { interval: turn, ..Settings::default() });
+    let (watch, holder, handed_over) = (Watch::new(), AtomicUsize::new(0), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        let threads = [0, 1].map(|me| {
+            let (gil, watch, holder, handed_over) = (&gil, &watch, &holder, &handed_over);
+            scope.spawn(move || {
+                let mut samples = Vec::new();
+                let mut token = gil.acquire();
+                while handed_over.load(Ordering::Relaxed) < hand_overs {
+                    if holder.swap(me, Ordering::Relaxed) != me {
+                        samples.push(watch.since());
+                        handed_over.fetch_add(1, Ordering::Relaxed);
+                    }
+                    spin(gap);
+                    watch.start();
+                    token.check_point();
+                }
+                samples
+            })
+        });
+        median(threads.into_iter().flat_map(|thread| thread.join().expect("it does not panic")))
+    })
+}
+
+fn spin(time: Duration) {
+    let begun = Instant::now();
+    while begun.elapsed() < time {}
+}
+
+/// A start time that one thread sets and another reads.
+struct Watch {
+    origin: Instant,
+    started: AtomicU64,
+}
+
+impl Watch {
+    fn new() -> Self {
+        Watch { origin: Instant::now(), started: AtomicU64::new(0) }
+    }
+
+    fn nanos(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_nanos()).expect("less than centuries")
+    }
+
+    fn start(&self) {
+        self.started.store(self.nanos(), Ordering::Relaxed);
+    }
+
+    /// Microseconds since the start.
+    fn since(&self) -> f64 {
+        (self.nanos() - self.started.load(Ordering::Relaxed)) as f64 / 1e3
+    }
+}
+
+/// The same work by one thread and by eight, both under the lock: processor time of the process.
+#[cfg(unix)]
+fn eight_threads() {
+    const WORK: u64 = 1_000_000_000;
+    let work = |threads: u64| {
+        let gil = Gil::new();
+        let before = processor_time();
+        thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    let mut token = gil.acquire();
+                    for i in 0..WORK / threads {
+                        black_box(i);
+                        token.check_point();
+                    }
+                });
+            }
+        });
+        (processor_time() - before).as_secs_f64() * 1e3
+    };
+    let [one, eight] = medians(9, [&mut || work(1), &mut || work(8)]);
+    print_ratio("eight threads", eight, "one thread", one, "ms", 1.02);
+}
+
+#[cfg(unix)]
+fn processor_time() -> Duration {
+    use nix::time::{ClockId, clock_gettime};
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)
+        .expect("every process has this clock")
+        .into()
+}
+
+#[cfg(not(unix))]
+fn eight_threads() {
+    println!("eight threads: this system's processor time is not read here");
+}
+
+/// Nanoseconds per call.
+fn per_call(times: u64, mut call: impl FnMut()) -> f64 {
+    let begun = Instant::now();
+    for i in 0..times {
+        black_box(i);
+        call();
+    }
+    begun.elapsed().as_secs_f64() * 1e9 / times as f64
+}
+
+/// The median of each measurement; their rounds take turns, so that a slow minute of the machine
+/// hits all of them.
+fn medians<const N: usize>(
+    rounds: usize,
+    mut measure: [&mut dyn FnMut() -> f64; N],
+) -> [f64; N] {
+    let mut samples = [const { Vec::new() }; N];
+    for _ in 0..rounds {
+        for (samples, measure) in samples.iter_mut().zip(&mut measure) {
+            samples.push(measure());
+        }
+    }
+    samples.map(median)
+}
+
+fn median(samples: impl IntoIterator<Item = f64>) -> f64 {
+    let mut samples: Vec<f64> = samples.into_iter().collect();
+    samples.sort_by(f64::total_cmp);
+    samples[samples.len() / 2]
+}
+
+fn print_ratio(what: &str, ours: f64, beside: &str, floor: f64, unit: &str, goal: f64) {
+    println!(
+        "{what:23} {ours:8.2} {unit}   {beside:14} {floor:8.2} {unit}   x{:.3} (goal x{goal})",
+        ours / floor
+    );
+}

@@ -1,0 +1,241 @@
+use crate::rules::{Released, Rules, Settings, Take, ThreadId};
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use timeline::{Lane, State};
+
+/// A global lock for threads that hold it most of the time.
+///
+/// An ordinary mutex is held for moments. This lock is held as long as a thread computes, so
+/// whoever wants it asks for it after an [interval](Settings::interval), and the holder gives
+/// it up at its next [check point](Token::check_point). Who gets it then is not a queue.
+///
+/// It orders the threads and protects no data of its own, as in Python.
+//
+// CPython has a second mutex for the forced switch, taken inside the first one: after a release
+// others may run before the dropper looks whether the switch has happened. Here both conditions
+// share one mutex, and release and wait are one step. Either way the dropper goes on after the
+// next take by another thread, and with one mutex there is no lock order to get wrong. The
+// price: a woken dropper may find the mutex taken, for the few instructions of the rules.
+#[derive(Debug)]
+pub struct Gil {
+    rules: Mutex<Rules>,
+    /// Waiters wait here for the lock to be free, or for their interval to pass.
+    released: Condvar,
+    /// Who dropped the lock on request waits here until another thread had it.
+    switched: Condvar,
+    /// What the rules say about the drop request, for the holder to see without the mutex. It is
+    /// written with the mutex held; relaxed is enough, for the holder acts on it by locking.
+    drop_request: AtomicBool,
+}
+
+impl Gil {
+    /// A free lock with CPython's settings.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with(Settings::default())
+    }
+
+    /// A free lock.
+    #[must_use]
+    pub fn with(settings: Settings) -> Self {
+        Gil {
+            rules: Mutex::new(Rules::new(settings)),
+            released: Condvar::new(),
+            switched: Condvar::new(),
+            drop_request: AtomicBool::new(false),
+        }
+    }
+
+    /// Waits until the calling thread has the lock, and keeps it as long as the token lives.
+    ///
+    /// # Panics
+    ///
+    /// If the calling thread has the lock already.
+    pub fn acquire(&self) -> Token<'_> {
+        Token::acquire(self, None)
+    }
+
+    /// As [`acquire`](Gil::acquire), and records on `lane` when the thread has the lock
+    /// ([`State::Run`]), waits for it, is forced to wait, and what it does without it.
+    ///
+    /// At each moment at most one lane runs: the stamps are taken while no other thread can take
+    /// the lock.
+    ///
+    /// # Panics
+    ///
+    /// If the calling thread has the lock already.
+    pub fn acquire_on<'a>(&'a self, lane: &'a mut Lane) -> Token<'a> {
+        Token::acquire(self, Some(lane))
+    }
+
+    /// How often the lock went to another thread than the one that had it last.
+    /// The first acquisition of all counts.
+    #[must_use]
+    pub fn switches(&self) -> u64 {
+        self.lock().switch_number()
+    }
+
+    fn take(&self, me: ThreadId, mut lane: Option<&mut Lane>) {
+        let mut rules = self.lock();
+        let mut next = rules.try_take(me);
+        if let (Take::Wait(_), Some(lane)) = (&next, &mut lane) {
+            lane.enter(State::WaitForLock);
+        }
+        let wake_dropper = loop {
+            let waiter = match next {
+                Take::Taken { wake_dropper } => break wake_dropper,
+                Take::Wait(waiter) => waiter,
+                Take::AskAndWait(waiter) => {
+                    self.drop_request.store(true, Ordering::Relaxed);
+                    waiter
+                }
+            };
+            let interval = rules.interval();
+            let (guard, time_out) = self
+                .released
+                .wait_timeout(rules, interval)
+                .unwrap_or_else(PoisonError::into_inner);
+            rules = guard;
+            next = if time_out.timed_out() {
+                rules.timed_out(waiter)
+            } else {
+                rules.woken(waiter)
+            };
+        };
+        self.drop_request.store(false, Ordering::Relaxed);
+        if let Some(lane) = lane {
+            lane.enter(State::Run);
+        }
+        drop(rules);
+        if wake_dropper {
+            self.switched.notify_one();
+        }
+    }
+
+    /// Releases the lock, waits for the switch if it must, and goes on in the state `next`.
+    fn release(&self, me: ThreadId, mut lane: Option<&mut Lane>, next: Option<State>) {
+        let mut record = |state| match (&mut lane, state) {
+            (Some(lane), Some(state)) => lane.enter(state),
+            (Some(lane), None) => lane.leave(),
+            (None, _) => {}
+        };
+        let mut rules = self.lock();
+        let released = rules.release(me);
+        let forced = released == Released::WakeAndWaitForSwitch;
+        record(if forced { Some(State::ForcedWait) } else { next });
+        if released != Released::Unwanted {
+            self.released.notify_one();
+        }
+        if forced {
+            let switched = self
+                .switched
+                .wait_while(rules, |rules| rules.must_wait_for_switch(me))
+                .unwrap_or_else(PoisonError::into_inner);
+            drop(switched);
+            record(next);
+        }
+    }
+
+    /// A poisoned mutex is as good as new: under it only the rules panic, when they refuse a
+    /// call, and they do so before they change anything.
+    fn lock(&self) -> MutexGuard<'_, Rules> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Gil {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The lock, held by the thread that this token is on.
+///
+/// Dropping it releases the lock, also when the thread panics. It stays on its thread:
+///
+/// ```compile_fail,E0277
+/// let gil = gil::Gil::new();
+/// let token = gil.acquire();
+/// std::thread::scope(|scope| {
+///     scope.spawn(move || drop(token));
+/// });
+/// ```
+#[must_use = "the lock is released when the token is dropped"]
+#[derive(Debug)]
+pub struct Token<'a> {
+    gil: &'a Gil,
+    me: ThreadId,
+    lane: Option<&'a mut Lane>,
+    /// Only the thread that took the lock may release it: a token is not `Send`.
+    on_this_thread: PhantomData<*const ()>,
+}
+
+impl<'a> Token<'a> {
+    fn acquire(gil: &'a Gil, mut lane: Option<&'a mut Lane>) -> Self {
+        let me = this_thread();
+        gil.take(me, lane.as_deref_mut());
+        Token { gil, me, lane, on_this_thread: PhantomData }
+    }
+
+    /// Where a running thread lets another one in, if one has asked for the lock: it releases
+    /// it, and takes it back after the other.
+    ///
+    /// One relaxed load when nobody has asked.
+    #[inline]
+    pub fn check_point(&mut self) {
+        if self.gil.drop_request.load(Ordering::Relaxed) {
+            self.give_way();
+        }
+    }
+
+    #[cold]
+    fn give_way(&mut self) {
+        self.release(None);
+        self.take();
+    }
+
+    /// Runs `f` without the lock: something that waits for the world outside.
+    ///
+    /// The lock is taken back before this returns, also when `f` panics.
+    pub fn allow_threads<R>(&mut self, f: impl FnOnce() -> R) -> R {
+        self.allow_threads_as(State::Io, f)
+    }
+
+    /// As [`allow_threads`](Token::allow_threads), recorded on the lane as `state`: native code
+    /// that does not need the lock is [`State::Native`].
+    pub fn allow_threads_as<R>(&mut self, state: State, f: impl FnOnce() -> R) -> R {
+        struct TakeBack<'t, 'a>(&'t mut Token<'a>);
+        impl Drop for TakeBack<'_, '_> {
+            fn drop(&mut self) {
+                self.0.take();
+            }
+        }
+        self.release(Some(state));
+        let _take_back = TakeBack(self);
+        f()
+    }
+
+    fn take(&mut self) {
+        self.gil.take(self.me, self.lane.as_deref_mut());
+    }
+
+    fn release(&mut self, next: Option<State>) {
+        self.gil.release(self.me, self.lane.as_deref_mut(), next);
+    }
+}
+
+impl Drop for Token<'_> {
+    fn drop(&mut self) {
+        self.release(None);
+    }
+}
+
+/// A number that no other thread of this process has or will have.
+fn this_thread() -> ThreadId {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static ME: ThreadId = ThreadId(NEXT.fetch_add(1, Ordering::Relaxed));
+    }
+    ME.with(|me| *me)
+}
