@@ -61,6 +61,12 @@ impl Lesson {
     pub fn python(&self) -> String {
         format!("lessons/python/{}.py", self.slug().replace('-', "_"))
     }
+
+    /// `python__04_ipc_queue`, what the counterpart prints.
+    #[must_use]
+    pub fn python_snapshot(&self) -> String {
+        format!("python__{}", self.slug().replace('-', "_"))
+    }
 }
 
 #[cfg(test)]

@@ -234,7 +234,9 @@ fn a_snapshot_that_nobody_shows_or_asserts_is_named() {
 
     let tree = Tree::healthy();
     tree.replace("tests/lesson_03_processes.rs", "\"default\"", "\"renamed\"");
-    assert_eq!(tree.problems(), [format!("{snapshot}: no lesson's test asserts it")]);
+    let problem =
+        format!("{snapshot}: tests/lesson_03_processes.rs does not assert \"default\"");
+    assert_eq!(tree.problems(), [problem]);
 }
 
 #[test]
