@@ -62,7 +62,7 @@ impl Output {
 pub fn parse<Args: clap::Parser>() -> Args {
     end_quietly_when_the_reader_is_gone();
     end_at_once_on_ctrl_c();
-    Args::try_parse().unwrap_or_else(|error| {
+    read::<Args>().unwrap_or_else(|error| {
         if error.use_stderr() {
             eprintln!("{}", in_one_line(&error));
             process::exit(BAD_ARGUMENTS);
@@ -70,6 +70,16 @@ pub fn parse<Args: clap::Parser>() -> Args {
         print!("{error}");
         process::exit(0);
     })
+}
+
+/// `-1` is a bad value, to be named as one, and not an unknown flag.
+fn read<Args: clap::Parser>() -> std::result::Result<Args, clap::Error> {
+    let mut command = Args::command().mut_args(|arg| match arg.get_action().takes_values() {
+        true => arg.allow_negative_numbers(true),
+        false => arg,
+    });
+    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    Args::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
 /// A flag's value that is a whole number in `allowed`; `100_000_000` may be written with
@@ -98,7 +108,8 @@ pub fn duration(
     move |text| match humantime::parse_duration(text) {
         Ok(time) if allowed.contains(&time) => Ok(time),
         _ => {
-            let [least, most] = [*allowed.start(), *allowed.end()].map(humantime::format_duration);
+            let [least, most] =
+                [*allowed.start(), *allowed.end()].map(humantime::format_duration);
             Err(format!("a time with its unit, from {least} to {most}"))
         }
     }
@@ -122,7 +133,8 @@ fn one_line(text: &str) -> String {
 fn end_quietly_when_the_reader_is_gone() {
     let default = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
-        if info.payload_as_str().is_some_and(|text| text.starts_with("failed printing to std")) {
+        if info.payload_as_str().is_some_and(|text| text.starts_with("failed printing to std"))
+        {
             process::exit(0);
         }
         default(info);
@@ -167,6 +179,9 @@ mod tests {
     #[test]
     fn a_failure_is_one_line_with_its_causes() {
         let cause = anyhow::anyhow!("no such\nfile").context("cannot start worker 1");
-        assert_eq!(format!("{:?}", Failure::from(cause)), "cannot start worker 1: no such file");
+        assert_eq!(
+            format!("{:?}", Failure::from(cause)),
+            "cannot start worker 1: no such file"
+        );
     }
 }

@@ -1,0 +1,119 @@
+//! Lesson 03: what its screen promises on any machine.
+
+mod common;
+use common::{assert_transcript, run};
+
+const LESSON: &str = env!("CARGO_BIN_EXE_lesson-03-processes");
+const SMALL: [&str; 6] = ["--below", "1_000", "--squares", "1000", "--wait", "1ms"];
+
+#[test]
+fn a_pool_uses_every_core_and_survives_a_killed_worker() {
+    assert_transcript("default", &[run(LESSON, &[])]);
+}
+
+#[test]
+fn more_tasks_than_workers_come_back_in_order_too() {
+    let sizes = [&SMALL[..], &["--workers", "2", "--tasks", "6", "--quiet"]].concat();
+    let small = run(LESSON, &sizes);
+    assert_eq!(small.stderr, "", "--quiet leaves the measurements out");
+    assert_transcript("sizes", &[small]);
+}
+
+#[test]
+fn one_worker_is_replaced_before_the_next_task() {
+    let lonely = run(LESSON, &[&SMALL[..], &["--workers", "1"]].concat());
+    assert!(lonely.status.success());
+    assert!(lonely.stdout.contains("task 2: worker killed by SIGKILL\n   task 3: 499 500\n"));
+}
+
+#[test]
+fn bad_arguments_are_named_in_one_line() {
+    let errors = [
+        ["--workers", "0"],
+        ["--workers", "four"],
+        ["--tasks", "0"],
+        ["--below", "-1"],
+        ["--wait", "5"],
+        ["--wait", "2h"],
+        ["--cores", "2"],
+    ];
+    let errors = errors.map(|flags| run(LESSON, &flags));
+    for error in &errors {
+        assert_eq!(error.stderr.lines().count(), 1, "{error}");
+        assert_eq!(error.stdout, "");
+    }
+    assert_transcript("errors", &errors);
+}
+
+#[cfg(unix)]
+mod ends {
+    use std::io::{BufRead, BufReader, Read};
+    use std::process::{Child, Command, Stdio};
+
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+
+    use super::LESSON;
+
+    /// Starts the lesson, and waits until both of its first processes run.
+    fn started() -> (Child, BufReader<impl Read>, BufReader<impl Read>) {
+        let mut lesson = Command::new(LESSON)
+            .args(["--wait", "60s"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("cargo built it");
+        let mut stdout = BufReader::new(lesson.stdout.take().expect("it is piped"));
+        let stderr = BufReader::new(lesson.stderr.take().expect("it is piped"));
+        let mut line = String::new();
+        while !line.contains("B: starting") {
+            line.clear();
+            assert_ne!(stdout.read_line(&mut line).expect("text"), 0, "it ended early");
+        }
+        (lesson, stdout, stderr)
+    }
+
+    fn signal(lesson: &Child, signal: Signal) {
+        let pid = lesson.id().try_into().expect("a process number");
+        kill(Pid::from_raw(pid), signal).expect("it runs");
+    }
+
+    /// Reads what is left. The workers hold the lesson's stdout open: its end says that none of
+    /// them is left.
+    fn rest(mut reader: impl Read) -> String {
+        let mut text = String::new();
+        reader.read_to_string(&mut text).expect("text");
+        text
+    }
+
+    #[test]
+    fn ctrl_c_ends_the_lesson_and_its_processes() {
+        let (mut lesson, stdout, stderr) = started();
+        signal(&lesson, Signal::SIGINT);
+        assert_eq!(lesson.wait().expect("our child").code(), Some(130));
+        assert_eq!((rest(stdout).as_str(), rest(stderr).as_str()), ("", "interrupted\n"));
+    }
+
+    #[test]
+    fn a_killed_lesson_leaves_no_process_behind() {
+        let (mut lesson, stdout, stderr) = started();
+        signal(&lesson, Signal::SIGKILL);
+        lesson.wait().expect("our child");
+        assert_eq!((rest(stdout), rest(stderr)), Default::default());
+    }
+
+    #[test]
+    fn a_reader_that_goes_away_ends_the_lesson_quietly() {
+        let mut lesson = Command::new(LESSON)
+            .args(super::SMALL)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("cargo built it");
+        drop(lesson.stdout.take());
+        let ended = lesson.wait_with_output().expect("our child");
+        assert_eq!(ended.status.code(), Some(0));
+        let stderr = String::from_utf8(ended.stderr).expect("text");
+        assert!(!stderr.contains("panic"), "{stderr}");
+    }
+}
