@@ -12,11 +12,11 @@ use timeline::{Lane, State};
 ///
 /// It orders the threads and protects no data of its own, as in Python.
 //
-// CPython has a second mutex for the forced switch, taken inside the first one: after a release
-// others may run before the dropper looks whether the switch has happened. Here both conditions
-// share one mutex, and release and wait are one step. Either way the dropper goes on after the
-// next take by another thread, and with one mutex there is no lock order to get wrong. The
-// price: a woken dropper may find the mutex taken, for the few instructions of the rules.
+// CPython guards the forced switch with a second mutex, taken inside the first one. One is
+// enough: the switch is made under it, and under it a dropper looks whether it was made and
+// begins to wait in one step, so the signal cannot fall in between. There is no lock order to
+// get wrong. The price: a woken dropper may find the mutex taken, for the few instructions of
+// the rules.
 #[derive(Debug)]
 pub struct Gil {
     rules: Mutex<Rules>,
@@ -124,13 +124,15 @@ impl Gil {
         let released = rules.release(me);
         let forced = released == Released::WakeAndWaitForSwitch;
         record(if forced { Some(State::ForcedWait) } else { next });
+        // Signalled without the mutex: on one core the woken thread runs at once, and wants it.
+        drop(rules);
         if released != Released::Unwanted {
             self.released.notify_one();
         }
         if forced {
             let switched = self
                 .switched
-                .wait_while(rules, |rules| rules.must_wait_for_switch(me))
+                .wait_while(self.lock(), |rules| rules.must_wait_for_switch(me))
                 .unwrap_or_else(PoisonError::into_inner);
             drop(switched);
             record(next);
