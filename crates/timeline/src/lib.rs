@@ -2,8 +2,9 @@
 //!
 //! A [`Timeline`] collects [`Span`]s, thread by thread, from any clock: a [`Lane`] stamps the
 //! states of a real thread as they change, and takes finished spans from a virtual clock as
-//! they are. What was collected is drawn as text ([`Timeline::text`]), written for Perfetto
-//! ([`Timeline::write_perfetto`]), or counted ([`Timeline::peak`]).
+//! they are. What was collected is drawn as text ([`Timeline::text`]) or as a picture
+//! ([`Timeline::svg`]), written for Perfetto ([`Timeline::write_perfetto`]), or counted
+//! ([`Timeline::peak`], [`Timeline::shares`]).
 //!
 //! ```
 //! use timeline::{State, Timeline};
@@ -23,12 +24,16 @@
 
 mod gauge;
 mod perfetto;
+mod shares;
+mod svg;
 mod text;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 pub use gauge::{Gauge, Inside};
+use shares::hand_overs;
+pub use shares::{HandOver, Share};
 
 /// What a thread is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -87,6 +92,13 @@ pub struct Thread {
     pub spans: Vec<Span>,
 }
 
+impl Thread {
+    /// How pictures and tables call it.
+    fn label(&self) -> String {
+        format!("{} {}", self.process, self.name)
+    }
+}
+
 /// A collection of spans, and the origin of their times.
 ///
 /// A clone is another handle to the same collection.
@@ -129,6 +141,13 @@ impl Timeline {
     #[must_use]
     pub fn threads(&self) -> Vec<Thread> {
         self.lock().clone()
+    }
+
+    /// Every time the lock went from one thread to another of the same process, in order of
+    /// time.
+    #[must_use]
+    pub fn hand_overs(&self) -> Vec<HandOver> {
+        hand_overs(&self.lock())
     }
 
     /// The greatest number of threads that were in `state` at the same time.

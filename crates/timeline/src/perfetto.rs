@@ -1,4 +1,4 @@
-use crate::{Thread, Timeline};
+use crate::{Thread, Timeline, hand_overs};
 use serde_json::{Value, json};
 use std::io::{self, BufWriter, Write};
 use std::time::Duration;
@@ -7,7 +7,7 @@ impl Timeline {
     /// Writes the trace as Chrome trace events, which <https://ui.perfetto.dev> opens.
     ///
     /// The JSON array form of the format: `M` events name the processes and threads, a complete
-    /// `X` event is a span. Processes and threads are numbered from 1 in order of appearance;
+    /// `X` event is a span, a pair of flow events `s` and `f` is a hand-over. Processes and threads are numbered from 1 in order of appearance;
     /// no two threads share a number, even across processes.
     ///
     /// Times are whole microseconds, each rounded down. Rounding both ends the same way keeps
@@ -41,6 +41,24 @@ impl Timeline {
                 write(json!({
                     "ph": "X", "name": span.state.name(), "pid": pid, "tid": tid,
                     "ts": start, "dur": micros(span.end) - start,
+                }))?;
+            }
+        }
+        let pid_of = |thread: usize| {
+            let of = &threads[thread].process;
+            processes.iter().position(|process| process == of).expect("it was named above") + 1
+        };
+        for (hand_over, id) in hand_overs(&threads).iter().zip(1..) {
+            // A flow starts inside a slice: its end is outside.
+            let given = micros(hand_over.given).saturating_sub(1);
+            for (phase, thread, at) in
+                [("s", hand_over.from, given), ("f", hand_over.to, micros(hand_over.at))]
+            {
+                write(json!({
+                    "ph": phase, "name": "hand-over", "cat": "lock", "id": id,
+                    "pid": pid_of(thread), "tid": thread + 1, "ts": at,
+                    // To the slice that begins here, not to the one before it.
+                    "bp": "e",
                 }))?;
             }
         }
@@ -81,6 +99,7 @@ mod tests {
         let mut threads = HashMap::new();
         let mut free_from = HashMap::new();
         let mut spans = HashMap::new();
+        let mut flows = HashMap::new();
         for event in events {
             let (pid, tid) = (number(event, "pid"), number(event, "tid"));
             match event["ph"].as_str().unwrap() {
@@ -107,9 +126,19 @@ mod tests {
                     *free_from = start + length;
                     *spans.get_mut(name).unwrap() += 1;
                 }
+                "s" => {
+                    assert_eq!(threads[&tid].0, pid);
+                    assert_eq!(flows.insert(number(event, "id"), number(event, "ts")), None);
+                }
+                "f" => {
+                    assert_eq!(threads[&tid].0, pid);
+                    let started = flows.remove(&number(event, "id")).unwrap();
+                    assert!(started <= number(event, "ts"));
+                }
                 other => panic!("unknown phase {other}"),
             }
         }
+        assert!(flows.is_empty(), "a flow without an end");
         spans
     }
 
@@ -163,6 +192,19 @@ mod tests {
         });
         let spans = validated(&written(&timeline));
         assert_eq!((spans["A"], spans["B"]), (5_000, 5_000));
+    }
+
+    #[test]
+    fn a_hand_over_is_a_flow_from_thread_to_thread() {
+        let timeline = Timeline::new();
+        push(&mut timeline.lane("p", "A"), State::Run, 0, 5_000);
+        push(&mut timeline.lane("p", "B"), State::Run, 6_000, 9_000);
+        let events = written(&timeline);
+        validated(&events);
+        let flows: Vec<_> =
+            events.iter().filter(|event| event["name"] == "hand-over").collect();
+        let at = |flow: &Value| (flow["tid"].as_u64().unwrap(), flow["ts"].as_u64().unwrap());
+        assert_eq!(flows.iter().map(|flow| at(flow)).collect::<Vec<_>>(), [(1, 4), (2, 6)]);
     }
 
     #[test]

@@ -20,8 +20,7 @@ impl Timeline {
         let ends = threads.iter().filter_map(|thread| thread.spans.last()).map(|span| span.end);
         let Some(total) = ends.max() else { return String::new() };
 
-        let label = |thread: &Thread| format!("{} {}", thread.process, thread.name);
-        let lengths = threads.iter().map(|thread| label(thread).chars().count());
+        let lengths = threads.iter().map(|thread| thread.label().chars().count());
         let indent = lengths.max().unwrap_or(0);
         let columns = width
             .saturating_sub(u16::try_from(indent).unwrap_or(u16::MAX))
@@ -34,7 +33,7 @@ impl Timeline {
             writeln!(text, "{label:indent$} {rest}").expect("a String takes everything");
         };
         for thread in threads.iter() {
-            line(&label(thread), &bar(&thread.spans, total, columns));
+            line(&thread.label(), &bar(&thread.spans, total, columns));
         }
         line("", &axis(total, columns));
         line("", &legend(&threads));
@@ -77,25 +76,41 @@ fn bar(spans: &[Span], total: Duration, columns: u16) -> String {
 
 /// Marks at round times, each label left out that would not fit.
 fn axis(total: Duration, columns: u16) -> String {
-    let steps = (0..).flat_map(|power| [1, 2, 5].map(|n| n * 10_u64.pow(power)));
-    let step = steps
-        .map(Duration::from_micros)
-        .find(|step| *step * u32::from(columns / NARROWEST) >= total)
-        .expect("steps grow until one is long enough");
+    let step = step_for(total, f64::from(columns / NARROWEST));
     let mut axis = String::new();
-    for mark in (0..).map(|n| step * n).take_while(|mark| *mark < total) {
+    for (mark, label) in marks(step, total) {
         let column = mark.as_nanos() * u128::from(columns) / total.as_nanos();
         let column = usize::try_from(column).expect("a mark before the end is inside the bar");
-        let label = match step.as_micros() {
-            1_000_000.. => format!("|{} s", mark.as_secs()),
-            1_000.. => format!("|{} ms", mark.as_millis()),
-            _ => format!("|{} µs", mark.as_micros()),
-        };
+        let label = format!("|{label}");
         if column + label.chars().count() <= usize::from(columns) {
             axis = format!("{axis:column$}{label}");
         }
     }
     axis
+}
+
+/// The shortest round time, 1, 2 or 5 times a power of ten, of which at most `most` fit.
+pub(crate) fn step_for(total: Duration, most: f64) -> Duration {
+    let steps = (0..).flat_map(|power| [1, 2, 5].map(|n| n * 10_u64.pow(power)));
+    steps
+        .map(Duration::from_micros)
+        .find(|step| total.div_duration_f64(*step) <= most)
+        .expect("steps grow until one is long enough")
+}
+
+/// The multiples of `step` before the end, in words.
+pub(crate) fn marks(
+    step: Duration,
+    total: Duration,
+) -> impl Iterator<Item = (Duration, String)> {
+    (0..).map(move |n| step * n).take_while(move |mark| *mark < total).map(move |mark| {
+        let label = match step.as_micros() {
+            1_000_000.. => format!("{} s", mark.as_secs()),
+            1_000.. => format!("{} ms", mark.as_millis()),
+            _ => format!("{} µs", mark.as_micros()),
+        };
+        (mark, label)
+    })
 }
 
 fn legend(threads: &[Thread]) -> String {
