@@ -1,0 +1,79 @@
+//! Lesson 01: what its screen promises on any machine.
+
+mod common;
+use std::time::{Duration, Instant};
+
+use common::{assert_transcript, run};
+
+const LESSON: &str = env!("CARGO_BIN_EXE_lesson-01-threads");
+const SMALL: [&str; 6] = ["--below", "1_000", "--rounds", "2", "--shared", "1001"];
+
+#[test]
+fn both_threads_start_before_either_finishes() {
+    assert_transcript("default", &[run(LESSON, &[])]);
+}
+
+#[test]
+fn the_last_chunk_may_be_shorter() {
+    let small =
+        run(LESSON, &[&SMALL[..], &["--chunk", "300", "--wait", "1ms", "--quiet"]].concat());
+    assert_eq!(small.stderr, "", "--quiet leaves the measurements out");
+    assert_transcript("sizes", &[small]);
+}
+
+#[test]
+fn each_thread_waits_as_long_as_it_was_told() {
+    let start = Instant::now();
+    assert!(run(LESSON, &[&SMALL[..], &["--wait", "300ms"]].concat()).status.success());
+    assert!(start.elapsed() >= Duration::from_millis(300));
+}
+
+#[test]
+fn an_empty_sum_has_no_chunks() {
+    let empty = run(LESSON, &["--wait", "0s", "--below", "0", "--shared", "0"]);
+    assert!(empty.status.success(), "{empty}");
+    assert!(empty.stdout.contains("A has 0, B has 0\n"));
+    assert!(empty.stdout.contains("chunks: 0, together 0\n"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn one_core_is_enough_to_have_two_in_progress() {
+    use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+    use nix::unistd::Pid;
+
+    let flags = [&SMALL[..], &["--wait", "1ms"]].concat();
+    let on_one_core = || {
+        let this_thread = Pid::from_raw(0);
+        let allowed = sched_getaffinity(this_thread).expect("our own");
+        let core = (0..CpuSet::count()).find(|&core| allowed.is_set(core) == Ok(true));
+        let mut one_core = CpuSet::new();
+        one_core.set(core.expect("we run on one")).expect("it is in range");
+        sched_setaffinity(this_thread, &one_core).expect("a core that we may use");
+        run(LESSON, &flags)
+    };
+    // A child inherits from the thread that starts it: the other tests keep their cores.
+    let pinned = std::thread::scope(|scope| scope.spawn(on_one_core).join().expect("it runs"));
+    assert!(pinned.stdout.contains("in progress at once: 2"), "{pinned}");
+    assert_eq!(pinned.stdout, run(LESSON, &flags).stdout);
+}
+
+#[test]
+fn bad_arguments_are_named_in_one_line() {
+    let errors = [
+        ["--chunk", "0"],
+        ["--rounds", "0"],
+        ["--below", "ten"],
+        ["--below", "-1"],
+        ["--shared", "10_000_001"],
+        ["--wait", "5"],
+        ["--wait", "2h"],
+        ["--threads", "3"],
+    ];
+    let errors = errors.map(|flags| run(LESSON, &flags));
+    for error in &errors {
+        assert_eq!(error.stderr.lines().count(), 1, "{error}");
+        assert_eq!(error.stdout, "");
+    }
+    assert_transcript("errors", &errors);
+}
