@@ -149,9 +149,14 @@ impl<T: Plain> SharedSlice<T> {
         }
     }
 
+    /// The numbers one after another, each read when its turn comes.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = T> {
+        self.cells().iter().map(T::load)
+    }
+
     /// A copy of all numbers.
     pub fn to_vec(&self) -> Vec<T> {
-        self.cells().iter().map(T::load).collect()
+        self.iter().collect()
     }
 
     fn cells(&self) -> &[T::Atomic] {

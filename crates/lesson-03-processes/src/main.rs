@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Parser;
 use ipc::{Pipe, pipe};
-use process_pool::{Error, Failed, Pool, Process, Task, serve};
+use process_pool::{Error, Failed, Pool, Process, Task, kill_this_process, serve};
 use serde::{Deserialize, Serialize};
 use tasks::cpu::{sum_below, sum_of_squares_below};
 use tasks::grouped;
@@ -62,9 +62,7 @@ fn main() -> cli::Result {
 }
 
 fn two_processes_wait(args: &Args) -> Result<()> {
-    println!(
-        "1. Two processes, A and B. Each starts, waits and finishes."
-    );
+    println!("1. Two processes, A and B. Each starts, waits and finishes.");
     let watch = Stopwatch::start();
     let mut running = Vec::new();
     for name in ["A", "B"] {
@@ -265,17 +263,4 @@ impl Task for Nothing {
     fn run(self) -> Result<(), Failed> {
         Ok(())
     }
-}
-
-/// As `kill -9` does: no destructor runs, no word is sent.
-#[cfg(unix)]
-fn kill_this_process() -> ! {
-    use nix::sys::signal::{Signal, raise};
-    raise(Signal::SIGKILL).expect("a process may kill itself");
-    unreachable!("nobody survives SIGKILL")
-}
-
-#[cfg(not(unix))]
-fn kill_this_process() -> ! {
-    process::exit(9)
 }

@@ -213,7 +213,7 @@ fn processes_fill_one_memory(args: &Args) -> Result<()> {
     let processes: Vec<_> = (0..workers).map(fill).collect::<Result<_, _>>()?;
     // The memory does not say when it is full: the end of a process does.
     processes.into_iter().try_for_each(Process::join)?;
-    let sum = (0..count).map(|place| u128::from(memory.get(place))).sum();
+    let sum = memory.iter().map(u128::from).sum();
     assert_eq!(sum, formula::sum_below(args.numbers), "no part is missing");
     println!("   no number is sent; the parent adds up what they wrote: {}", grouped(sum));
     Ok(())

@@ -49,6 +49,7 @@ mod task;
 mod worker;
 
 pub use error::{Ended, Error, Remote};
+pub use os::kill_this_process;
 pub use pool::{Future, Pool};
 pub use process::Process;
 pub use task::{Failed, Task, Tasks, serve};

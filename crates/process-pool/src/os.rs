@@ -36,3 +36,18 @@ pub(crate) fn ended(status: ExitStatus, pid: u32) -> Ended {
 pub(crate) fn ended(status: ExitStatus, pid: u32) -> Ended {
     Ended::Exited { code: status.code().unwrap_or_default(), pid }
 }
+
+/// What `kill -9` does, to this very process: no destructor runs, no word is sent. For programs
+/// that show, or test, what the death of a worker does.
+#[cfg(unix)]
+pub fn kill_this_process() -> ! {
+    use nix::sys::signal::{Signal, raise};
+    raise(Signal::SIGKILL).expect("a process may kill itself");
+    unreachable!("nobody survives SIGKILL")
+}
+
+/// The same where there are no signals: an exit without a word.
+#[cfg(not(unix))]
+pub fn kill_this_process() -> ! {
+    std::process::exit(9)
+}

@@ -15,7 +15,7 @@ pub trait Task: Serialize + DeserializeOwned {
     /// What comes back.
     type Output: Serialize + DeserializeOwned;
 
-    /// The work. A panic here is caught and reached by the parent as an error too.
+    /// The work. A panic here is caught, and reaches the parent as an error too.
     ///
     /// # Errors
     /// Whatever keeps the task from its answer.
