@@ -26,16 +26,25 @@ const ON_ONE_CORE: [&str; 3] = ["taskset", "-c", "0"];
 /// What a run printed on stdout, or how it failed.
 type Outcome = Result<String, String>;
 
-/// Runs a lesson `runs` times in each mode, `jobs` at a time, and prints a line per mode.
+/// Runs a lesson with `flags` `runs` times in each mode, `jobs` at a time, and prints a line per mode.
 ///
 /// Returns whether every run succeeded with the same output.
 ///
 /// # Errors
 /// When the lesson cannot be built.
-pub fn flake(lesson: &Lesson, runs: usize, jobs: usize) -> anyhow::Result<bool> {
+pub fn flake(
+    lesson: &Lesson,
+    runs: usize,
+    jobs: usize,
+    flags: &[String],
+) -> anyhow::Result<bool> {
     let program = build(lesson)?;
-    let plain = || Command::new(&program);
-    let pinned = || on_one_core(&program);
+    let with_flags = |mut command: Command| {
+        command.args(flags);
+        command
+    };
+    let plain = || with_flags(Command::new(&program));
+    let pinned = || with_flags(on_one_core(&program));
 
     println!("{}", lesson.name);
     let mut stable = report("alone", &repeat(plain, runs, jobs));

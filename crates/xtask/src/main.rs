@@ -45,6 +45,9 @@ enum Habit {
         /// How many at a time: waits overlap
         #[arg(long, default_value = "1", value_parser = cli::count(1..=256))]
         jobs: usize,
+        /// Flags for the lesson, such as sizes that take less time
+        #[arg(last = true)]
+        flags: Vec<String>,
     },
     /// Run the benchmarks one after another
     Bench {
@@ -74,7 +77,9 @@ fn main() -> cli::Result {
     match cli::parse::<Args>().habit {
         Habit::Lesson { lesson, flags } => run_lesson(&lesson, &flags)?,
         Habit::Pages { bless } => keep_pages(bless)?,
-        Habit::Flake { lessons, runs, jobs } => count_outputs(&lessons, runs, jobs)?,
+        Habit::Flake { lessons, runs, jobs, flags } => {
+            count_outputs(&lessons, runs, jobs, &flags)?;
+        }
         Habit::Bench { name } => run_benches(name.as_deref())?,
     }
     Ok(())
@@ -101,11 +106,16 @@ fn keep_pages(bless: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn count_outputs(lessons: &[Lesson], runs: usize, jobs: usize) -> anyhow::Result<()> {
+fn count_outputs(
+    lessons: &[Lesson],
+    runs: usize,
+    jobs: usize,
+    flags: &[String],
+) -> anyhow::Result<()> {
     let start = Instant::now();
     let mut stable = true;
     for lesson in lessons {
-        stable &= flake::flake(lesson, runs, jobs)?;
+        stable &= flake::flake(lesson, runs, jobs, flags)?;
     }
     println!("total {:.1} s", start.elapsed().as_secs_f64());
     ensure!(stable, "a run failed or its output differs");
