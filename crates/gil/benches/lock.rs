@@ -9,12 +9,15 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
+#[cfg(unix)]
+use timeline::Timeline;
 
 fn main() {
     check_point();
     alone();
     hand_over();
     eight_threads();
+    tracing();
 }
 
 /// A check point with nothing pending, beside the bare loop.
@@ -153,25 +156,44 @@ impl Watch {
 /// The same work by one thread and by eight, both under the lock: processor time of the process.
 #[cfg(unix)]
 fn eight_threads() {
-    const WORK: u64 = 1_000_000_000;
-    let work = |threads: u64| {
-        let gil = Gil::new();
-        let before = processor_time();
-        thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    let mut token = gil.acquire();
-                    for i in 0..WORK / threads {
-                        black_box(i);
-                        token.check_point();
-                    }
-                });
-            }
-        });
-        (processor_time() - before).as_secs_f64() * 1e3
-    };
-    let [one, eight] = medians(9, [&mut || work(1), &mut || work(8)]);
+    let [one, eight] =
+        medians(9, [&mut || under_the_lock(1, None), &mut || under_the_lock(8, None)]);
     print_ratio("eight threads", eight, "one thread", one, "ms", 1.02);
+}
+
+/// Two threads that compute under the lock and record on lanes, beside the same without:
+/// processor time of the process.
+#[cfg(unix)]
+fn tracing() {
+    let [off, on] = medians(
+        9,
+        [&mut || under_the_lock(2, None), &mut || under_the_lock(2, Some(&Timeline::new()))],
+    );
+    print_ratio("two threads, traced", on, "not traced", off, "ms", 1.05);
+}
+
+/// The same work in so many threads; the processor time of all, in ms.
+#[cfg(unix)]
+fn under_the_lock(threads: u64, timeline: Option<&Timeline>) -> f64 {
+    const WORK: u64 = 1_000_000_000;
+    let gil = Gil::new();
+    let before = processor_time();
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let mut lane = timeline.map(|timeline| timeline.lane("bench", "thread"));
+                let mut token = match &mut lane {
+                    Some(lane) => gil.acquire_on(lane),
+                    None => gil.acquire(),
+                };
+                for i in 0..WORK / threads {
+                    black_box(i);
+                    token.check_point();
+                }
+            });
+        }
+    });
+    (processor_time() - before).as_secs_f64() * 1e3
 }
 
 #[cfg(unix)]
@@ -186,6 +208,9 @@ fn processor_time() -> Duration {
 fn eight_threads() {
     println!("eight threads: this system's processor time is not read here");
 }
+
+#[cfg(not(unix))]
+fn tracing() {}
 
 /// Nanoseconds per call.
 fn per_call(times: u64, mut call: impl FnMut()) -> f64 {
