@@ -101,15 +101,15 @@ impl<T: Task> Pool<T> {
                 phase: Phase::Open,
             }),
         });
-        let drive = |(worker, (child, inbox))| {
-            let driver = Driver { worker, inbox, shared: shared.clone() };
-            let name = format!("worker-{worker}");
-            thread::Builder::new().name(name).spawn(move || driver.run::<T>(child))
-        };
-        // A thread that does not start drops its child; the others see their mailbox close.
-        let drivers = children.into_iter().zip(inboxes).enumerate().map(drive);
-        let drivers = drivers.collect::<Result<_, _>>().map_err(Error::Start)?;
-        Ok(Self { shared, drivers, tasks: PhantomData })
+        let mut pool = Self { shared, drivers: Vec::new(), tasks: PhantomData };
+        for (worker, (child, inbox)) in children.into_iter().zip(inboxes).enumerate() {
+            let driver = Driver { worker, inbox, shared: pool.shared.clone() };
+            let thread = thread::Builder::new().name(format!("worker-{worker}"));
+            // A thread that does not start drops its child, and the pool ends the others.
+            let thread = thread.spawn(move || driver.run::<T>(child)).map_err(Error::Start)?;
+            pool.drivers.push(thread);
+        }
+        Ok(pool)
     }
 
     /// How many workers there are.

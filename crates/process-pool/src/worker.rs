@@ -5,8 +5,8 @@ use std::backtrace::Backtrace;
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::mpsc;
-use std::{env, mem, process, thread};
+use std::sync::mpsc::{self, Receiver};
+use std::{env, io, mem, process, thread};
 
 use ipc::{Channel, Packet, Socket};
 use serde::{Deserialize, Serialize};
@@ -59,29 +59,13 @@ pub(crate) fn refuse(name: &str) -> ! {
 
 /// Serves tasks of one type until the parent closes the connection.
 pub(crate) fn run<T: Task>() -> ! {
-    let socket = Socket::inherited().unwrap_or_else(|error| {
-        eprintln!(
-            "a worker for {} needs its parent at standard input: {error}",
-            type_name::<T>()
-        );
+    SERVES.store(true, Relaxed);
+    let (channel, tasks) = connect().unwrap_or_else(|error| {
+        eprintln!("a worker for {} cannot reach its parent: {error}", type_name::<T>());
         process::exit(2);
     });
-    SERVES.store(true, Relaxed);
-    let clone = socket.try_clone().expect("a second descriptor for the connection");
     panic::set_hook(Box::new(keep_panic));
 
-    // Tasks are read on a thread of their own, so that the end of the connection ends this
-    // process even while a task computes: a worker does not outlive its parent.
-    let (inbox, tasks) = mpsc::channel();
-    thread::spawn(move || {
-        let mut channel = Channel::from(clone);
-        while let Ok(task) = channel.recv() {
-            inbox.send(task).expect("main takes tasks as long as the process lives");
-        }
-        process::exit(0);
-    });
-
-    let channel = Channel::from(socket);
     // A parent that is gone needs no answer: the reading thread sees it too, and ends us.
     let say = |answer: &Packet| drop(channel.send(answer));
     say(&tell(&Answer::Ready));
@@ -89,6 +73,23 @@ pub(crate) fn run<T: Task>() -> ! {
         say(&answer::<T>(task));
     }
     unreachable!("the reading thread ends the process");
+}
+
+/// The connection that answers go into, and the tasks that come out of it.
+///
+/// Tasks are read on a thread of their own, so that the end of the connection ends this process
+/// even while a task computes: a worker does not outlive its parent.
+fn connect() -> io::Result<(Channel, Receiver<Packet>)> {
+    let socket = Socket::inherited()?;
+    let mut channel = Channel::from(socket.try_clone()?);
+    let (inbox, tasks) = mpsc::channel();
+    thread::Builder::new().name("tasks".into()).spawn(move || {
+        while let Ok(task) = channel.recv() {
+            inbox.send(task).expect("main takes tasks as long as the process lives");
+        }
+        process::exit(0);
+    })?;
+    Ok((socket.into(), tasks))
 }
 
 fn answer<T: Task>(task: Packet) -> Packet {
