@@ -1,6 +1,7 @@
 //! A message as it travels: its bytes, and the open handles that it mentions.
 
 use std::cell::RefCell;
+use std::io;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -15,18 +16,32 @@ pub struct Packet {
     pub(crate) handles: Vec<Handle>,
 }
 
+struct Travellers {
+    /// By place; none where one has been taken out.
+    handles: Vec<Option<Handle>>,
+    /// Why an end could not come along: serde formats drop the text of an error.
+    failure: Option<io::Error>,
+}
+
 thread_local! {
     /// The handles of the message that this thread encodes or decodes just now: serde's own
     /// stream has room for bytes only. `None` outside of a message.
-    static HANDLES: RefCell<Option<Vec<Option<Handle>>>> = const { RefCell::new(None) };
+    static TRAVELLERS: RefCell<Option<Travellers>> = const { RefCell::new(None) };
 }
 
 impl Packet {
     /// Turns a message into bytes. The ends of pipes and queues in it go along.
     pub fn encode<T: Serialize + ?Sized>(message: &T) -> Result<Self, Error> {
         let scope = Scope::open(Vec::new());
-        let bytes = postcard::to_stdvec(message).map_err(Error::Encode)?;
-        Ok(Self { bytes, handles: scope.close().into_iter().flatten().collect() })
+        let encoded = postcard::to_stdvec(message);
+        let Travellers { handles, failure } = scope.close();
+        match (encoded, failure) {
+            (Ok(bytes), _) => {
+                Ok(Self { bytes, handles: handles.into_iter().flatten().collect() })
+            }
+            (Err(_), Some(failure)) => Err(Error::Io(failure)),
+            (Err(error), None) => Err(Error::Encode(error)),
+        }
     }
 
     /// Turns the bytes back into a message, all of them.
@@ -55,7 +70,7 @@ impl Packet {
         let (first, rest) = postcard::take_from_bytes(&self.bytes).map_err(Error::Decode)?;
         let read = self.bytes.len() - rest.len();
         self.bytes.drain(..read);
-        self.handles = scope.close().into_iter().flatten().collect();
+        self.handles = scope.close().handles.into_iter().flatten().collect();
         Ok((first, self))
     }
 }
@@ -63,36 +78,41 @@ impl Packet {
 /// Makes handles available to [`attach`] and [`detach`] while a message is encoded or decoded,
 /// and puts back what was there when it ends, by a panic too.
 struct Scope {
-    outer: Option<Vec<Option<Handle>>>,
+    outer: Option<Travellers>,
 }
 
 impl Scope {
     fn open(handles: Vec<Option<Handle>>) -> Self {
-        Self { outer: HANDLES.replace(Some(handles)) }
+        Self { outer: TRAVELLERS.replace(Some(Travellers { handles, failure: None })) }
     }
 
-    fn close(self) -> Vec<Option<Handle>> {
-        HANDLES.take().expect("the scope is open")
+    fn close(self) -> Travellers {
+        TRAVELLERS.take().expect("the scope is open")
     }
 }
 
 impl Drop for Scope {
     fn drop(&mut self) {
-        HANDLES.set(self.outer.take());
+        TRAVELLERS.set(self.outer.take());
     }
 }
 
 /// Serializes a handle: the handle itself goes beside the bytes, its place into them.
 pub(crate) fn attach<S: Serializer>(
     serializer: S,
-    open: impl FnOnce() -> std::io::Result<Handle>,
+    open: impl FnOnce() -> io::Result<Handle>,
 ) -> Result<S::Ok, S::Error> {
     use serde::ser::Error;
-    let place = HANDLES.with_borrow_mut(|handles| {
-        let handles = handles
-            .as_mut()
-            .ok_or_else(|| Error::custom("an end travels only in a message to a process"))?;
-        handles.push(Some(open().map_err(Error::custom)?));
+    let place = TRAVELLERS.with_borrow_mut(|travellers| {
+        let Some(Travellers { handles, failure }) = travellers else {
+            return Err(Error::custom("an end travels only in a message to a process"));
+        };
+        let handle = open().map_err(|error| {
+            let text = error.to_string();
+            *failure = Some(error);
+            Error::custom(text)
+        })?;
+        handles.push(Some(handle));
         Ok(handles.len() - 1)
     })?;
     place.serialize(serializer)
@@ -102,7 +122,7 @@ pub(crate) fn attach<S: Serializer>(
 pub(crate) fn detach<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Handle, D::Error> {
     use serde::de::Error;
     let place = usize::deserialize(deserializer)?;
-    HANDLES
-        .with_borrow_mut(|handles| handles.as_mut()?.get_mut(place)?.take())
+    TRAVELLERS
+        .with_borrow_mut(|travellers| travellers.as_mut()?.handles.get_mut(place)?.take())
         .ok_or_else(|| Error::custom("the message mentions a handle that did not come with it"))
 }
