@@ -3,7 +3,6 @@
 //!
 //! Python: `threading.Thread` and the global interpreter lock. Page: `lessons/02-gil.md`.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Barrier;
 use std::thread;
@@ -12,6 +11,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Parser;
 use gil::{Gil, Settings, Token};
+use lesson_02_gil::{asked_after, ms, save, scenario};
+use simulator::{Step, Thread};
 use tasks::cpu::{formula, sum_of_squares};
 use tasks::fetch::{FetchError, TimeOuts, check_url, get};
 use tasks::grouped;
@@ -72,8 +73,7 @@ fn main() -> cli::Result {
 
 fn twice_in_a_row(args: &Args, table: &mut Table) {
     let (n, rounds) = (grouped(args.squares.into()), args.rounds);
-    println!("1. The CPU task, twice in a row: add up the squares below {n}.");
-    println!("   rounds in each task: {rounds} (one is too quick to measure)");
+    println!("1. The CPU task, twice in a row: the sum of the squares below {n}, {rounds} x.");
     let gil = new_gil(args);
     let watch = Stopwatch::start();
     let mut token = gil.acquire();
@@ -88,12 +88,12 @@ fn two_threads_under_one_gil(args: &Args, table: &mut Table) -> Result<()> {
     let task = |token: &mut Token| cpu_task(args, token);
     let timeline = in_two_threads([&gil, &gil], task, "two threads, one GIL", table);
     println!("   at most {} had the lock at once: they take turns", timeline.peak(State::Run));
+    let end = simulated(args, [Step::Compute(TASK), Step::Compute(TASK)])?;
+    println!("   virtual clock: two tasks of {TASK:?} end after {} ms", ms(end));
     args.output.measured(format!("   the lock changed hands {} times", gil.switches()));
     args.output.measured(timeline.text(COLUMNS).trim_end());
     if let Some(path) = &args.trace {
-        File::create(path)
-            .and_then(|file| timeline.write_perfetto(file))
-            .with_context(|| format!("cannot write the trace to {}", path.display()))?;
+        save("trace", path, |file| timeline.write_perfetto(file))?;
     }
     Ok(())
 }
@@ -162,14 +162,25 @@ fn one_computes_and_one_waits(args: &Args) -> Result<()> {
         args.output.measured(arrived);
     }
     println!("   at most {} had the lock at once", timeline.peak(State::Run));
+    let delay = args.delay;
+    let end = simulated(args, [Step::Compute(TASK), Step::Io(delay)])?;
+    println!("   virtual clock: {TASK:?} beside a wait of {delay:?} end after {} ms", ms(end));
     args.output.measured(timeline.text(COLUMNS).trim_end());
     args.output.measured(table);
     Ok(())
 }
 
+/// How long a CPU task takes on the virtual clock.
+const TASK: Duration = Duration::from_millis(100);
 /// Width of the pictures.
 const COLUMNS: u16 = 80;
 const NO_PANIC: &str = "a task that is wrong ends the lesson";
+
+/// The same rules on the virtual clock: when both of two threads with one step each have ended.
+fn simulated(args: &Args, [a, b]: [Step; 2]) -> Result<Duration, simulator::Error> {
+    let threads = vec![Thread::new("A", [a]), Thread::new("B", [b])];
+    Ok(scenario(Some(asked_after(args.interval)), threads, 0).run()?.end)
+}
 
 fn new_gil(args: &Args) -> Gil {
     Gil::with(Settings { interval: args.interval, ..Settings::default() })

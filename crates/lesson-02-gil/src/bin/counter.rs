@@ -1,0 +1,141 @@
+//! Why the counter no longer loses: `counter += 1` reads, adds and writes. It loses updates where
+//! a thread can lose the lock between the read and the write: in Python 3.9 yes, from 3.10 on
+//! no, and with a call in between always.
+//!
+//! Python: `counter += 1` in threads. Page: `lessons/02-gil-in-depth.md`.
+
+use std::process;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use lesson_02_gil::{asked_after, scenario};
+use simulator::explorer::Program;
+use simulator::{
+    CheckPoints, Error, INCREMENT, Instruction, Lock, Machine, Scenario, Schedule, Step, Thread,
+};
+
+/// Why the counter no longer loses.
+///
+/// 1. Threads count up a common counter on the virtual clock. How many
+///    increments are missing?
+/// 2. Threads a and b make one increment each, in every order that can be. How
+///    many orders lose one?
+///
+/// With --schedule: one of these orders.
+///
+/// The page: lessons/02-gil-in-depth.md
+#[derive(Parser)]
+#[command(version, verbatim_doc_comment)]
+struct Args {
+    /// Only this Python [default: all; with --schedule free-threaded]
+    #[arg(long)]
+    policy: Option<Policy>,
+    /// How many threads count
+    #[arg(long, default_value = "4", value_name = "N", value_parser = cli::count(1..=64))]
+    threads: usize,
+    /// How far each thread counts
+    #[arg(long, default_value_t = 20_000, value_name = "N", value_parser = cli::number(1..=100_000))]
+    increments: u64,
+    /// How long a thread waits for the lock before it asks for it
+    #[arg(long, default_value = "5ms", value_name = "TIME", value_parser = cli::duration(Duration::from_micros(1)..=Duration::from_secs(10)))]
+    interval: Duration,
+    /// Stands for what an operating system leaves open
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = cli::number(0..=u64::MAX))]
+    seed: u64,
+    /// Who moves, one after another: a,a,b,b; then the first who can
+    #[arg(long, value_name = "NAMES")]
+    schedule: Option<String>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Policy {
+    /// Check points between any two instructions
+    #[value(name = "3.9")]
+    EveryInstruction,
+    /// At the back edge of a loop and after a call
+    #[value(name = "3.10")]
+    BackEdgesAndCalls,
+    /// No lock
+    FreeThreaded,
+}
+
+/// An instruction on the virtual clock. Slow: as many turns as real ones, and a shorter trace.
+const INSTRUCTION: Duration = Duration::from_micros(1);
+
+fn main() -> cli::Result {
+    let args: Args = cli::parse();
+    if let Some(schedule) = &args.schedule {
+        replay(&args, schedule);
+        return Ok(());
+    }
+    let policies = args.policy.as_ref().map_or(Policy::value_variants(), std::slice::from_ref);
+    println!(
+        "1. {} threads count up to {} each, on the virtual clock. Lost updates:",
+        args.threads, args.increments
+    );
+    println!("   {:<15}{:>14}{:>14}{:>14}", "", "counter += 1", "with a call", "atomic add");
+    for policy in policies {
+        let [plain, call, atomic] = bodies().map(|body| lost(&args, *policy, body));
+        println!("   {:<15}{:>14}{:>14}{:>14}", policy.name(), plain?, call?, atomic?);
+    }
+    println!("\n2. a and b count 1 each, in every order. Orders that lose an update:");
+    for policy in policies {
+        let [plain, call, atomic] = bodies().map(|body| explored(&args, *policy, body));
+        println!("   {:<15}{:>14}{:>14}{:>14}", policy.name(), plain?, call?, atomic?);
+    }
+    println!("\nThe page of this program: lessons/02-gil-in-depth.md");
+    Ok(())
+}
+
+/// `counter += 1`, the same with a call between read and write, and all of it in one instruction.
+fn bodies() -> [Vec<Instruction>; 3] {
+    let mut with_a_call = INCREMENT.to_vec();
+    with_a_call.insert(1, Instruction::Call);
+    [INCREMENT.to_vec(), with_a_call, vec![Instruction::AtomicAdd]]
+}
+
+fn lost(args: &Args, policy: Policy, body: Vec<Instruction>) -> Result<u64, Error> {
+    let count = [Step::Loop(args.increments, vec![Step::Bytecode(body)])];
+    let thread = |n: usize| Thread::new(n.to_string(), count.clone());
+    let threads = (0..args.threads).map(thread).collect();
+    let machine = Machine { instruction: INSTRUCTION, ..Machine::default() };
+    let scenario = scenario(policy.lock(args), threads, args.seed);
+    Ok(Scenario { machine, ..scenario }.run()?.lost_updates(0))
+}
+
+fn explored(args: &Args, policy: Policy, body: Vec<Instruction>) -> Result<String, Error> {
+    let outcomes = two_threads(args, policy, body).explore()?;
+    Ok(format!("{} of {}", outcomes.losing(), outcomes.interleavings()))
+}
+
+fn replay(args: &Args, schedule: &str) {
+    let policy = args.policy.unwrap_or(Policy::FreeThreaded);
+    let program = two_threads(args, policy, INCREMENT.to_vec());
+    let outcome = program.run(&Schedule::from(schedule)).unwrap_or_else(|error| {
+        eprintln!("error: invalid value '{schedule}' for '--schedule <NAMES>': {error}");
+        process::exit(cli::BAD_ARGUMENTS);
+    });
+    println!("{}: {}", policy.name(), outcome.schedule);
+    println!("a and b count 1 each; lost updates: {}", outcome.lost);
+}
+
+fn two_threads(args: &Args, policy: Policy, body: Vec<Instruction>) -> Program {
+    let threads = ["a", "b"].map(|name| (name.into(), body.clone())).into();
+    Program { lock: policy.lock(args), threads }
+}
+
+impl Policy {
+    fn name(self) -> String {
+        let value = self.to_possible_value().expect("no policy is hidden");
+        value.get_name().to_owned()
+    }
+
+    fn lock(self, args: &Args) -> Option<Lock> {
+        let check_points = match self {
+            Policy::EveryInstruction => CheckPoints::EveryInstruction,
+            Policy::BackEdgesAndCalls => CheckPoints::BackEdgesAndCalls,
+            Policy::FreeThreaded => return None,
+        };
+        Some(Lock { check_points, ..asked_after(args.interval) })
+    }
+}
