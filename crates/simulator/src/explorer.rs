@@ -35,7 +35,8 @@ pub struct Program {
 /// What one interleaving led to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// How many increments are missing in the counter.
+    /// How many increments are missing in the counter: how far it is behind the number of
+    /// instructions that write, each of which is to add 1.
     pub lost: u64,
     /// Who moved, from the first move to the last: as a schedule, it leads here again.
     pub schedule: Schedule,
@@ -144,7 +145,7 @@ impl Program {
         }
         let instructions = self.threads.iter().flat_map(|(_, instructions)| instructions);
         let updates = instructions.filter(|instruction| instruction.updates()).count() as u64;
-        Ok((updates - state.counter, moves))
+        Ok((updates.saturating_sub(state.counter), moves))
     }
 }
 

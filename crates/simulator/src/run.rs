@@ -187,17 +187,18 @@ impl Run {
         wake_ups
     }
 
-    /// How many increments of the counter of a process, by its number from 0, are missing in it.
+    /// How many increments of the counter of a process, by its number from 0, are missing in it:
+    /// how far it is behind the number of writes, each of which is to add 1.
     #[must_use]
     pub fn lost_updates(&self, process: usize) -> u64 {
-        let (mut updates, mut counter) = (0, 0);
+        let (mut updates, mut counter) = (0_u64, 0);
         for event in self.of_process(process) {
             if let What::Write(value) = event.what {
                 updates += 1;
                 counter = value;
             }
         }
-        updates - counter
+        updates.saturating_sub(counter)
     }
 
     /// Which waiters were woken, in order: a scenario with this schedule and the seed of this

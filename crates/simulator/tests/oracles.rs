@@ -440,6 +440,32 @@ proptest! {
     }
 }
 
+#[test]
+fn random_scenarios_show_what_the_oracles_ask_about() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+    let mut runner = TestRunner::deterministic();
+    let events = (0..200).flat_map(|_| {
+        let scenario = any_scenario().new_tree(&mut runner).unwrap().current();
+        scenario.run().unwrap().events
+    });
+    let seen: Vec<What> = events.map(|event| event.what).collect();
+    for what in [
+        What::Wait,
+        What::Ask,
+        What::Take { switch: true },
+        What::Take { switch: false },
+        What::Drop { requested: true },
+        What::Drop { requested: false },
+        What::Force,
+        What::Signal,
+        What::Preempt,
+        What::Write(2),
+    ] {
+        assert!(seen.iter().filter(|seen| **seen == what).count() > 10, "{what:?}");
+    }
+}
+
 /// Two threads under a lock, on two cores.
 fn pair(lock: Lock, scripts: [Vec<Step>; 2], until: Duration, seed: u64) -> Scenario {
     let [a, b] = scripts;

@@ -1,7 +1,8 @@
 //! What scenarios do, exactly: without delays every figure follows from the scripts.
 
 use gil::Settings;
-use simulator::Instruction::{AtomicAdd, Call, Const};
+use simulator::Instruction::{Add, AtomicAdd, Call, Const, Load, Store};
+use simulator::explorer::Program;
 use simulator::{
     CheckPoints, Error, INCREMENT, Instruction, Lock, Machine, Process, Run, Scenario, Step,
     Thread, What,
@@ -366,6 +367,15 @@ fn an_atomic_addition_loses_nothing_even_without_a_lock() {
     let increments = increments(100_000, &[AtomicAdd]);
     let run = one(None, &[("a", &increments), ("b", &increments)]).run().unwrap();
     assert_eq!(run.lost_updates(0), 0);
+}
+
+#[test]
+fn adding_twice_before_a_write_is_no_lost_update() {
+    let twice = [Load, Add, Add, Store];
+    let run = promptly(1, None, &[("a", &increments(3, &twice))]);
+    assert_eq!(run.lost_updates(0), 0);
+    let program = Program { lock: None, threads: vec![("a".into(), twice.into())] };
+    assert_eq!(program.explore().unwrap().losing(), 0);
 }
 
 #[test]
