@@ -79,10 +79,11 @@ fn main() -> cli::Result {
         args.time, args.threads, args.interval
     );
     print!("{}\n{}", picture.text(80), picture.shares_text());
-    args.output.measured(format_args!("\nOn real threads, interval {:?}:", args.interval));
+    let head = format!("\nOn real threads, interval {:?}:", args.interval);
+    args.output.measured(format_args!("{head:<37}p50      p90      max"));
     for threads in CPU_THREADS.into_iter().filter(|_| !args.output.quiet) {
         let [p50, p90, max] = quantiles(live(threads, args.interval));
-        args.output.measured(format_args!("   beside {threads}: {p50} {p90} {max}"));
+        args.output.measured(format_args!("   {:>8}  {threads:>11} {p50} {p90} {max}", ""));
     }
     println!("\nThe page of this program: lessons/02-gil-in-depth.md");
     Ok(())

@@ -31,7 +31,7 @@ struct Args {
     #[arg(long)]
     policy: Option<Policy>,
     /// How many threads count
-    #[arg(long, default_value = "4", value_name = "N", value_parser = cli::count(1..=64))]
+    #[arg(long, default_value = "4", value_name = "N", value_parser = cli::count(1..=16))]
     threads: usize,
     /// How far each thread counts
     #[arg(long, default_value_t = 20_000, value_name = "N", value_parser = cli::number(1..=100_000))]

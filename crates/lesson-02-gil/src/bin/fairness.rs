@@ -21,7 +21,7 @@ use timeline::Timeline;
 #[command(version, verbatim_doc_comment)]
 struct Args {
     /// How many threads compute
-    #[arg(long, default_value = "4", value_name = "N", value_parser = cli::count(1..=64))]
+    #[arg(long, default_value = "4", value_name = "N", value_parser = cli::count(1..=16))]
     threads: usize,
     /// How long a thread waits for the lock before it asks for it
     #[arg(long, default_value = "5ms", value_name = "TIME", value_parser = cli::duration(Duration::from_micros(1)..=Duration::from_secs(10)))]
