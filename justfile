@@ -73,6 +73,11 @@ python:
     done
     [ "$found" ] || echo 'no python3.9 or later here: nothing to run'
 
+# Our lock beside the locks of every CPython found: `just compare --python PATH --runs 10 turns`
+[no-exit-message]
+compare *FLAGS:
+    @cargo run --quiet --package compare -- {{ FLAGS }}
+
 # Build the pages as a book, into book/
 [no-exit-message]
 [unix]
