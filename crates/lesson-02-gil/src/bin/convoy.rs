@@ -116,7 +116,7 @@ fn run(
     Scenario { until: Some(until), ..scenario }.run()
 }
 
-/// The same waits on real threads.
+/// The same on real threads.
 fn live(cpu_threads: usize, interval: Duration) -> Vec<Duration> {
     let gil = Gil::with(Settings { interval, ..Settings::default() });
     let done = AtomicBool::new(false);
@@ -137,7 +137,12 @@ fn live(cpu_threads: usize, interval: Duration) -> Vec<Duration> {
                 thread::sleep(nap);
                 Instant::now()
             });
-            answered.elapsed()
+            let wake_up = answered.elapsed();
+            let handled = Instant::now() + HANDLING;
+            while Instant::now() < handled {
+                token.check_point();
+            }
+            wake_up
         };
         let wake_ups = naps.map(wake_up).collect();
         done.store(true, Ordering::Relaxed);
