@@ -15,7 +15,7 @@ pub const MAX_MESSAGE: usize = 1 << 30;
 
 const HEADER: usize = 5;
 /// The most handles in one message: what Linux carries at once (SCM_MAX_FD) fits.
-const MAX_HANDLES: usize = 250;
+const MAX_HANDLES: u8 = 250;
 /// The most memory that is asked for ahead of the bytes themselves.
 const READ_AHEAD: usize = 1 << 20;
 const READ_AT_LEAST: usize = 4 << 10;
@@ -28,6 +28,20 @@ pub struct Channel {
     /// timed out, so a time-out loses nothing.
     received: Vec<u8>,
     handles: VecDeque<Handle>,
+}
+
+impl Packet {
+    /// Length and number of handles as the header has them.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] and [`Error::TooManyEnds`] for a packet that no channel takes.
+    pub(crate) fn measure(&self) -> Result<(u32, u8), Error> {
+        let (size, ends) = (self.bytes.len(), self.handles.len());
+        let length = u32::try_from(size).ok().filter(|_| size <= MAX_MESSAGE);
+        let handles = u8::try_from(ends).ok().filter(|&handles| handles <= MAX_HANDLES);
+        let length = length.ok_or(Error::TooLarge { size })?;
+        Ok((length, handles.ok_or(Error::TooManyEnds { ends })?))
+    }
 }
 
 impl From<Socket> for Channel {
@@ -51,9 +65,9 @@ impl Channel {
         &self.socket
     }
 
-    /// The connection under the frames, for good.
-    pub fn into_socket(self) -> Socket {
-        self.socket
+    /// Whether bytes were received that no call has handed out yet.
+    pub(crate) fn has_backlog(&self) -> bool {
+        !self.received.is_empty()
     }
 
     /// Sends one message; waits while the other side is behind with reading.
@@ -61,14 +75,8 @@ impl Channel {
     /// # Errors
     /// [`Error::Disconnected`] when the other end is gone, [`Error::TooLarge`].
     pub fn send(&self, packet: &Packet) -> Result<(), Error> {
-        let size = packet.bytes.len();
-        let length = u32::try_from(size).ok().filter(|_| size <= MAX_MESSAGE);
-        let length = length.ok_or(Error::TooLarge { size })?;
-        let handles = u8::try_from(packet.handles.len()).ok();
-        let handles = handles.filter(|&n| usize::from(n) <= MAX_HANDLES);
-        let handles = handles.ok_or(Error::TooManyEnds { ends: packet.handles.len() })?;
-
-        let mut frame = Vec::with_capacity(HEADER + size);
+        let (length, handles) = packet.measure()?;
+        let mut frame = Vec::with_capacity(HEADER + packet.bytes.len());
         frame.extend(length.to_le_bytes());
         frame.push(handles);
         frame.extend(&packet.bytes);

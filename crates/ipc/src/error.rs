@@ -45,6 +45,14 @@ pub enum Error {
     Io(io::Error),
 }
 
+impl Error {
+    /// Whether only this message is lost: it came whole, and was not what was expected. After
+    /// any other error of receiving, a connection has no place to go on from.
+    pub fn concerns_one_message(&self) -> bool {
+        matches!(self, Self::Decode(_) | Self::LeftOver(_))
+    }
+}
+
 impl From<io::Error> for Error {
     /// A peer that is gone shows as one of three errors, depending on what it left unread.
     fn from(error: io::Error) -> Self {

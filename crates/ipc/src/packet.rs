@@ -31,13 +31,21 @@ thread_local! {
 
 impl Packet {
     /// Turns a message into bytes. The ends of pipes and queues in it go along.
+    ///
+    /// # Errors
+    /// [`Error::Encode`], [`Error::TooLarge`], [`Error::TooManyEnds`], and [`Error::Io`] when an
+    /// end cannot come along.
     pub fn encode<T: Serialize + ?Sized>(message: &T) -> Result<Self, Error> {
         let scope = Scope::open(Vec::new());
         let encoded = postcard::to_stdvec(message);
         let Travellers { handles, failure } = scope.close();
         match (encoded, failure) {
             (Ok(bytes), _) => {
-                Ok(Self { bytes, handles: handles.into_iter().flatten().collect() })
+                let handles = handles.into_iter().flatten().collect();
+                let packet = Self { bytes, handles };
+                // Here, not when it is sent: then it could be too late to tell the sender.
+                packet.measure()?;
+                Ok(packet)
             }
             (Err(_), Some(failure)) => Err(Error::Io(failure)),
             (Err(error), None) => Err(Error::Encode(error)),
@@ -45,6 +53,9 @@ impl Packet {
     }
 
     /// Turns the bytes back into a message, all of them.
+    ///
+    /// # Errors
+    /// [`Error::Decode`], [`Error::LeftOver`].
     pub fn decode<T: DeserializeOwned>(self) -> Result<T, Error> {
         let (message, rest) = self.split_first()?;
         match rest.bytes.len() {
@@ -59,12 +70,19 @@ impl Packet {
     }
 
     /// Puts `first` before the message: what a relay says about a message it does not read.
+    ///
+    /// # Errors
+    /// [`Error::Encode`], [`Error::TooLarge`].
     pub fn prepend<T: Serialize>(mut self, first: &T) -> Result<Self, Error> {
         self.bytes.splice(..0, postcard::to_stdvec(first).map_err(Error::Encode)?);
+        self.measure()?;
         Ok(self)
     }
 
     /// Takes off what [`prepend`](Self::prepend) put there; the message itself stays encoded.
+    ///
+    /// # Errors
+    /// [`Error::Decode`].
     pub fn split_first<T: DeserializeOwned>(mut self) -> Result<(T, Self), Error> {
         let scope = Scope::open(self.handles.into_iter().map(Some).collect());
         let (first, rest) = postcard::take_from_bytes(&self.bytes).map_err(Error::Decode)?;

@@ -1,3 +1,4 @@
+use std::io;
 use std::marker::PhantomData;
 use std::time::Duration;
 
@@ -64,10 +65,14 @@ impl<S: Serialize, R: DeserializeOwned> Pipe<S, R> {
     }
 }
 
-/// An end travels once: the process that sends it drops its own with the message.
+/// An end travels once: the process that sends it drops its own with the message. One that has
+/// read ahead stays: what it has read would stay behind.
 impl<S, R> Serialize for Pipe<S, R> {
     fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
-        attach(serializer, || Ok(self.channel.socket().try_clone()?.into()))
+        attach(serializer, || match self.channel.has_backlog() {
+            true => Err(io::Error::other("a pipe with messages left to receive cannot travel")),
+            false => Ok(self.channel.socket().try_clone()?.into()),
+        })
     }
 }
 

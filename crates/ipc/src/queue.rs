@@ -24,8 +24,9 @@ use crate::{Channel, Error, Packet};
 /// Both ends can be cloned, and sent to other processes; every message goes to exactly one
 /// receiver. When all senders are gone, the receivers get what is left and then
 /// [`Error::Disconnected`]; when all receivers are gone, so do the senders. A process that dies
-/// is gone: there is no wait for it. (There is no `empty()` either: its answer is old when it
-/// arrives.)
+/// is gone; what it was about to put into a full queue still arrives. A message that was handed
+/// to a process which then dies is lost with it, and a queue ends with its owner. (There is no
+/// `empty()`: its answer is old when it arrives.)
 ///
 /// # Errors
 /// [`Error::NoCapacity`] for 0.
@@ -107,11 +108,14 @@ impl<T: DeserializeOwned> Receiver<T> {
         self.take(Some(time_out))
     }
 
-    /// The messages until all senders are gone.
+    /// The messages until all senders are gone. A message of another type is an error between
+    /// them; any other error is the last item.
     pub fn iter(&self) -> impl Iterator<Item = Result<T, Error>> {
-        std::iter::from_fn(|| match self.recv() {
-            Err(Error::Disconnected) => None,
-            message => Some(message),
+        let mut over = false;
+        std::iter::from_fn(move || {
+            let message = (!over).then(|| self.recv())?;
+            over = matches!(&message, Err(error) if !error.concerns_one_message());
+            (!matches!(message, Err(Error::Disconnected))).then_some(message)
         })
     }
 
@@ -140,7 +144,8 @@ impl<T> Clone for Receiver<T> {
 #[derive(Clone, Debug)]
 enum End<Local> {
     Local(Local),
-    /// Threads of one process share a connection: one question at a time.
+    /// Threads of one process share a connection: one question at a time. A time-out begins
+    /// when the question is asked, and it is the owner that keeps it.
     Remote(Arc<Mutex<Channel>>),
 }
 
@@ -148,7 +153,12 @@ enum End<Local> {
 fn ask(channel: &Mutex<Channel>, request: Packet) -> Result<Packet, Error> {
     let mut channel = channel.lock().expect("no panic while asking");
     channel.send(&request)?;
-    let (answer, rest) = channel.recv()?.split_first::<Result<(), Refusal>>()?;
+    let answer = channel.recv().map_err(|error| match error {
+        // The owner died while it answered.
+        Error::Truncated { .. } => Error::Disconnected,
+        error => error,
+    });
+    let (answer, rest) = answer?.split_first::<Result<(), Refusal>>()?;
     answer?;
     Ok(rest)
 }
@@ -364,9 +374,11 @@ fn lend<Local: Clone + Send + 'static>(
     };
     let (ours, theirs) = Socket::pair()?;
     let local = local.clone();
+    let connection = ours.try_clone()?;
     thread::Builder::new().name("queue-end".into()).spawn(move || {
-        // An error is the end of this connection, and the other side is told by its closing.
+        // An error is the end of this connection, and the other side is told so.
         let _ = serve(local, Channel::from(ours));
+        connection.shut_down();
     })?;
     Ok(theirs.into())
 }

@@ -79,7 +79,8 @@ impl<T: Plain> SharedSlice<T> {
     /// `len` zeros.
     ///
     /// # Errors
-    /// [`Error::Io`] when the operating system has no such memory, or too little of it.
+    /// [`Error::Io`] when the operating system refuses. Linux counts the memory when it is
+    /// written to, and ends a process that it has none for.
     pub fn zeroed(len: usize) -> Result<Self, Error> {
         let bytes =
             len.checked_mul(size_of::<T>()).filter(|&bytes| isize::try_from(bytes).is_ok());

@@ -76,7 +76,18 @@ fn a_large_message_arrives_whole() {
 #[test]
 fn more_ends_than_one_message_carries_are_refused() {
     let ends: Vec<_> = (0..251).map(|_| pipe::<(), ()>().unwrap().0).collect();
-    let (sender, _receiver) = Channel::pair().unwrap();
-    let packet = Packet::encode(&ends).unwrap();
-    assert!(matches!(sender.send(&packet), Err(Error::TooManyEnds { ends: 251 })));
+    assert!(matches!(Packet::encode(&ends), Err(Error::TooManyEnds { ends: 251 })));
+    assert!(Packet::encode(&ends[1..]).is_ok());
+}
+
+#[test]
+fn an_end_that_has_read_ahead_does_not_travel() {
+    let (mut a, b) = pipe::<(), u8>().unwrap();
+    b.send(&1).unwrap();
+    b.send(&2).unwrap();
+    assert_eq!(a.recv().unwrap(), 1);
+    let error = Packet::encode(&a).unwrap_err();
+    assert_eq!(error.to_string(), "a pipe with messages left to receive cannot travel");
+    assert_eq!(a.recv().unwrap(), 2);
+    assert!(Packet::encode(&a).is_ok());
 }

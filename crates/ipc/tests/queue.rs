@@ -145,6 +145,17 @@ fn a_message_of_another_type_is_lost_alone() {
 }
 
 #[test]
+fn a_message_that_no_connection_carries_is_refused_where_it_is_sent() {
+    let (sender, receiver) = bounded::<Vec<ipc::SharedSlice<u8>>>(2).unwrap();
+    let receiver = remote(&receiver);
+    let slice = ipc::SharedSlice::<u8>::zeroed(1).unwrap();
+    let error = sender.send(&vec![slice.clone(); 251]).unwrap_err();
+    assert!(matches!(error, Error::TooManyEnds { ends: 251 }));
+    sender.send(&vec![slice; 250]).unwrap();
+    assert_eq!(receiver.recv().unwrap().len(), 250);
+}
+
+#[test]
 fn a_queue_without_room_is_refused() {
     assert!(matches!(bounded::<u64>(0), Err(Error::NoCapacity)));
 }

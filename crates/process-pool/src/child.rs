@@ -20,6 +20,8 @@ const END: Duration = Duration::from_secs(1);
 pub(crate) struct Child {
     process: process::Child,
     channel: Channel,
+    /// Ended and reaped: it takes no more tasks.
+    over: bool,
 }
 
 impl Child {
@@ -35,7 +37,7 @@ impl Child {
             os::set_apart(&mut command);
             // The command goes out of scope here, and with it our copy of the worker's end:
             // else its end of file would never come.
-            Ok(Self { process: command.spawn()?, channel: ours.into() })
+            Ok(Self { process: command.spawn()?, channel: ours.into(), over: false })
         };
         start().map_err(Error::Start)
     }
@@ -57,6 +59,12 @@ impl Child {
         self.channel.socket()
     }
 
+    /// Whether the process is gone.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Sends a task. An error says that it did not arrive whole: it never runs.
     pub(crate) fn send(&mut self, task: &Packet) -> Result<(), Error> {
         self.channel.send(task).map_err(|error| match error {
             ipc::Error::Disconnected => Error::Died(self.reap()),
@@ -67,15 +75,10 @@ impl Child {
     /// Waits for what came of the task: its output, still encoded.
     pub(crate) fn receive(&mut self) -> Result<Packet, Error> {
         loop {
-            let (answer, output) = match self.channel.recv().and_then(Packet::split_first) {
-                Ok(answered) => answered,
-                Err(ipc::Error::Disconnected | ipc::Error::Truncated { .. }) => {
-                    return Err(Error::Died(self.reap()));
-                }
-                Err(error) => {
-                    return Err(Error::Decode { what: "output", source: error.into() });
-                }
-            };
+            let answer = self.channel.recv().map_err(|error| self.lost(error))?;
+            let decode =
+                |source: ipc::Error| Error::Decode { what: "output", source: source.into() };
+            let (answer, output) = answer.split_first().map_err(decode)?;
             let remote = |remote: Remote| Box::new(remote).into();
             return Err(match answer {
                 Answer::Ready => continue,
@@ -97,6 +100,19 @@ impl Child {
         }
     }
 
+    /// The connection has ended, or broke in the middle of a frame. Either way there is no place
+    /// to go on from, and the worker ends with it.
+    fn lost(&mut self, error: ipc::Error) -> Error {
+        match error {
+            ipc::Error::Disconnected | ipc::Error::Truncated { .. } => Error::Died(self.reap()),
+            error => {
+                self.channel.socket().shut_down();
+                self.reap();
+                Error::Decode { what: "output", source: error.into() }
+            }
+        }
+    }
+
     /// Ends a worker that has nothing to do: it sees the end of its connection.
     pub(crate) fn finish(mut self) {
         self.channel.socket().shut_down();
@@ -107,11 +123,13 @@ impl Child {
     /// of file; a process that lives on without its connection is killed.
     fn reap(&mut self) -> Ended {
         let pid = self.pid();
+        self.over = true;
         let status = wait_at_most(&mut self.process, END).and_then(|status| match status {
             Some(status) => Ok(status),
             None => self.process.kill().and_then(|()| self.process.wait()),
         });
-        os::ended(status.expect("our own child can be waited for"), pid)
+        // No status is left where the program that started this one had it ignore its children.
+        status.map_or(Ended::Unknown { pid }, |status| os::ended(status, pid))
     }
 }
 

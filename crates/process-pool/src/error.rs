@@ -84,6 +84,11 @@ pub enum Ended {
         /// The process.
         pid: u32,
     },
+    /// It ended, and the operating system does not say how: this process ignores its children.
+    Unknown {
+        /// The process.
+        pid: u32,
+    },
 }
 
 /// The process differs from run to run: it is in the fields, and not in the text.
@@ -92,6 +97,7 @@ impl fmt::Display for Ended {
         match self {
             Self::Killed { signal, .. } => write!(f, "killed by {signal}"),
             Self::Exited { code, .. } => write!(f, "exited with status {code}"),
+            Self::Unknown { .. } => f.write_str("ended, and nobody knows how"),
         }
     }
 }

@@ -136,12 +136,6 @@ impl<T: Task> Pool<T> {
     /// Waits for every task that was handed in, then ends the workers.
     pub fn shutdown(mut self) {
         self.shared.state().mailboxes.clear();
-        self.join_drivers();
-    }
-}
-
-impl<T> Pool<T> {
-    fn join_drivers(&mut self) {
         for driver in self.drivers.drain(..) {
             driver.join().expect("a driver does not panic");
         }
@@ -157,7 +151,10 @@ impl<T> Drop for Pool<T> {
             state.mailboxes.clear();
             state.sockets.iter().for_each(Socket::shut_down);
         }
-        self.join_drivers();
+        for driver in self.drivers.drain(..) {
+            // A second panic while one unwinds would end the program without a word.
+            let _ = driver.join();
+        }
     }
 }
 
@@ -192,8 +189,11 @@ impl Shared {
     }
 
     fn break_down(&self, cause: Error) {
-        let cause = Arc::new(cause);
         let mut state = self.state();
+        if state.is_cancelled() {
+            return;
+        }
+        let cause = Arc::new(cause);
         for job in state.waiting.drain(..) {
             end(&job.outcome, Err(Error::Broken(cause.clone())));
         }
@@ -218,22 +218,28 @@ impl Driver {
         // A new worker is idle: its first task comes to it, so that fresh tasks reach them all.
         let mut next = self.inbox.recv().ok();
         while let Some(job) = next {
-            let outcome = child.send(&job.task).and_then(|()| child.receive());
-            if !matches!(outcome, Err(Error::Died(_))) {
-                end(&job.outcome, outcome);
-                next = self.next_job();
-                continue;
+            let sent = child.send(&job.task);
+            // A worker that died between two tasks has not had this one: another one gets it.
+            let again = sent.is_err() && child.is_over();
+            let outcome = sent.and_then(|()| child.receive());
+            if child.is_over() {
+                if self.shared.state().is_cancelled() {
+                    return;
+                }
+                // The replacement comes first: who sees the failure finds the pool whole again.
+                match self.replace::<T>() {
+                    Ok(replacement) => child = replacement,
+                    Err(cause) => {
+                        end(&job.outcome, outcome);
+                        return self.shared.break_down(cause);
+                    }
+                }
+                if again {
+                    next = Some(job);
+                    continue;
+                }
             }
-            if matches!(self.shared.state().phase, Phase::Cancelled) {
-                return;
-            }
-            // The replacement comes first: who sees the failure finds the pool whole again.
-            let replacement = self.replace::<T>();
             end(&job.outcome, outcome);
-            match replacement {
-                Ok(replacement) => child = replacement,
-                Err(cause) => return self.shared.break_down(cause),
-            }
             next = self.next_job();
         }
         child.finish();
@@ -256,14 +262,23 @@ impl Driver {
 
     fn replace<T: Task>(&self) -> Result<Child, Error> {
         let mut child = Child::start::<T>()?;
-        child.ready()?;
         let socket = child.socket().try_clone().map_err(Error::Start)?;
-        let mut state = self.shared.state();
-        if matches!(state.phase, Phase::Cancelled) {
-            return Err(Error::Cancelled);
+        {
+            let mut state = self.shared.state();
+            if state.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            // Before it is ready: a pool that is dropped does not wait for a slow start.
+            state.sockets[self.worker] = socket;
         }
-        state.sockets[self.worker] = socket;
-        state.replaced += 1;
+        child.ready()?;
+        self.shared.state().replaced += 1;
         Ok(child)
+    }
+}
+
+impl State {
+    fn is_cancelled(&self) -> bool {
+        matches!(self.phase, Phase::Cancelled)
     }
 }

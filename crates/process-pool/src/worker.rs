@@ -66,13 +66,21 @@ pub(crate) fn run<T: Task>() -> ! {
     });
     panic::set_hook(Box::new(keep_panic));
 
-    // A parent that is gone needs no answer: the reading thread sees it too, and ends us.
-    let say = |answer: &Packet| drop(channel.send(answer));
-    say(&tell(&Answer::Ready));
+    say(&channel, &tell(&Answer::Ready));
     for task in tasks {
-        say(&answer::<T>(task));
+        say(&channel, &answer::<T>(task));
     }
     unreachable!("the reading thread ends the process");
+}
+
+/// Every task gets an answer, or the parent would wait for ever: if not this one, then why not;
+/// and if not even that, the end of this process.
+fn say(channel: &Channel, answer: &Packet) {
+    let Err(error) = channel.send(answer) else { return };
+    let excuse = tell(&Answer::OutputUnsendable(Remote::new(&error)));
+    if matches!(error, ipc::Error::Disconnected) || channel.send(&excuse).is_err() {
+        process::exit(0);
+    }
 }
 
 /// The connection that answers go into, and the tasks that come out of it.
@@ -84,10 +92,17 @@ fn connect() -> io::Result<(Channel, Receiver<Packet>)> {
     let mut channel = Channel::from(socket.try_clone()?);
     let (inbox, tasks) = mpsc::channel();
     thread::Builder::new().name("tasks".into()).spawn(move || {
-        while let Ok(task) = channel.recv() {
-            inbox.send(task).expect("main takes tasks as long as the process lives");
+        let error = loop {
+            match channel.recv() {
+                Ok(task) => inbox.send(task).expect("main takes tasks as long as it lives"),
+                Err(error) => break error,
+            }
+        };
+        if matches!(error, ipc::Error::Disconnected | ipc::Error::Truncated { .. }) {
+            process::exit(0);
         }
-        process::exit(0);
+        eprintln!("a worker cannot read its tasks: {error}");
+        process::exit(2);
     })?;
     Ok((socket.into(), tasks))
 }

@@ -8,12 +8,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{collections::HashSet, env, io, panic, process, thread};
 
-use ipc::{Pipe, Receiver, Sender, bounded, pipe};
+use ipc::{Pipe, Receiver, Sender, SharedSlice, bounded, pipe};
 use libtest_mimic::{Arguments, Trial};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
-use process_pool::{Ended, Error, Failed, Pool, Process, Task, serve};
+use process_pool::{Ended, Error, Failed, Pool, Process, Task, kill_this_process, serve};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 fn main() {
@@ -46,6 +46,9 @@ fn main() {
         trial("a_worker_may_have_a_pool_of_its_own", a_worker_may_have_a_pool_of_its_own),
         trial("a_type_that_is_not_served_is_refused", a_type_that_is_not_served_is_refused),
         trial("a_main_without_serve_does_not_start_itself_again", no_serve_no_fork_bomb),
+        trial("an_output_with_too_many_ends_is_an_error", too_many_ends_are_an_error),
+        trial("a_program_that_a_task_started_keeps_no_death_secret", grandchild),
+        trial("a_worker_that_died_idle_costs_no_task", a_worker_that_died_idle_costs_no_task),
         trial("a_pool_of_no_workers_is_refused", a_pool_of_no_workers_is_refused),
     ];
     let mut arguments = Arguments::from_args();
@@ -78,10 +81,14 @@ enum Work {
     ReadStdin,
     Print,
     Nested,
+    Slices(usize),
+    /// Says which.
+    StartProgramAndDie(Sender<u32>),
 }
 
-#[derive(Serialize, Deserialize, Debug, PartialEq)]
+#[derive(Serialize, Deserialize, Debug)]
 enum Made {
+    Slices(Vec<SharedSlice<u8>>),
     Pid(u32),
     Bytes(Vec<u8>),
     Nothing,
@@ -106,6 +113,13 @@ impl Task for Work {
             },
             Self::Exit(code) => process::exit(code),
             Self::Hang => {}
+            Self::Slices(count) => {
+                return Ok(Made::Slices(vec![SharedSlice::zeroed(1)?; count]));
+            }
+            Self::StartProgramAndDie(parent) => {
+                parent.send(&Command::new("sleep").arg("60").spawn()?.id())?;
+                kill_this_process();
+            }
             Self::ReadStdin => {
                 let mut bytes = Vec::new();
                 io::stdin().read_to_end(&mut bytes)?;
@@ -318,7 +332,7 @@ fn large_tasks_and_outputs_pass() {
     let sent: Vec<Vec<u8>> = (0..4).map(|n| vec![n; 16 << 20]).collect();
     let futures: Vec<_> = sent.iter().map(|b| pool.submit(Work::Echo(b.clone()))).collect();
     for (future, bytes) in futures.into_iter().zip(sent) {
-        assert!(future.result().unwrap() == Made::Bytes(bytes));
+        assert!(matches!(future.result().unwrap(), Made::Bytes(back) if back == bytes));
     }
     pool.shutdown();
 }
@@ -372,12 +386,12 @@ fn what_cannot_travel_is_an_error() {
 
 fn standard_input_of_a_task_is_empty() {
     let process = Process::spawn(Work::ReadStdin).unwrap();
-    assert_eq!(process.join().unwrap(), Made::Bytes(Vec::new()));
+    assert!(matches!(process.join().unwrap(), Made::Bytes(bytes) if bytes.is_empty()));
 }
 
 fn stray_prints_do_no_harm() {
     let pool = Pool::new(1).unwrap();
-    assert_eq!(pool.submit(Work::Print).result().unwrap(), Made::Nothing);
+    assert!(matches!(pool.submit(Work::Print).result().unwrap(), Made::Nothing));
     pid(pool.submit(Work::Pid).result().unwrap());
     pool.shutdown();
 }
@@ -473,6 +487,40 @@ fn no_serve_no_fork_bomb() {
     let text = String::from_utf8(program.stderr).unwrap();
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines, [Error::NotServed.to_string().as_str(), "worker exited with status 0"]);
+}
+
+fn too_many_ends_are_an_error() {
+    let pool = Pool::new(1).unwrap();
+    let error = pool.submit(Work::Slices(251)).result().unwrap_err();
+    assert_eq!(error.to_string(), "the output cannot be encoded");
+    match pool.submit(Work::Slices(250)).result().unwrap() {
+        Made::Slices(slices) => assert_eq!(slices.len(), 250),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(pool.replaced(), 0);
+    pool.shutdown();
+}
+
+fn grandchild() {
+    let (sender, started) = bounded(1).unwrap();
+    let process = Process::spawn(Work::StartProgramAndDie(sender)).unwrap();
+    let program = Pid::from_raw(started.recv().unwrap().try_into().unwrap());
+    assert_eq!(process.join().unwrap_err().to_string(), "worker killed by SIGKILL");
+    // It lives on. Did it hold the worker's connection, `join` would have waited for its end.
+    kill(program, Signal::SIGKILL).unwrap();
+}
+
+fn a_worker_that_died_idle_costs_no_task() {
+    let pool = Pool::new(1).unwrap();
+    let idle = pid(pool.submit(Work::Pid).result().unwrap());
+    let victim = Pid::from_raw(idle.try_into().unwrap());
+    kill(victim, Signal::SIGKILL).unwrap();
+    // Its connection is closed before it can be waited for; the status stays for the pool.
+    let gone = nix::sys::wait::Id::Pid(victim);
+    nix::sys::wait::waitid(gone, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).unwrap();
+    assert_ne!(pid(pool.submit(Work::Pid).result().unwrap()), idle);
+    assert_eq!(pool.replaced(), 1);
+    pool.shutdown();
 }
 
 fn a_pool_of_no_workers_is_refused() {

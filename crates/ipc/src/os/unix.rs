@@ -23,6 +23,9 @@ pub struct Socket(UnixStream);
 
 impl Socket {
     /// Two connected ends.
+    ///
+    /// # Errors
+    /// When no descriptors are left.
     pub fn pair() -> io::Result<(Self, Self)> {
         let (a, b) = UnixStream::pair()?;
         Ok((Self(a), Self(b)))
@@ -31,8 +34,13 @@ impl Socket {
     /// The end that the parent gave this process as its standard input.
     ///
     /// Standard input is empty from here on: a task that reads it sees its end, not the frames.
+    ///
+    /// # Errors
+    /// When standard input is no connection.
     pub fn inherited() -> io::Result<Self> {
-        let socket = UnixStream::from(unistd::dup(io::stdin())?);
+        // Closed on exec: a program that a task starts must not hold the connection open when
+        // this process dies.
+        let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
         // Fails with `NotASocket` when the program was started by hand.
         socket.peer_addr()?;
         unistd::dup2_stdin(File::open("/dev/null")?)?;
@@ -40,6 +48,9 @@ impl Socket {
     }
 
     /// A second handle to the same end.
+    ///
+    /// # Errors
+    /// When no descriptors are left.
     pub fn try_clone(&self) -> io::Result<Self> {
         self.0.try_clone().map(Self)
     }
@@ -89,7 +100,11 @@ impl Socket {
                 Err(Errno::EINTR) => continue,
                 Err(error) => return Err(error.into()),
             };
-            for message in received.cmsgs()? {
+            // A message whose handles did not all arrive (no descriptors left here) is broken, and
+            // so is what follows: the stream has no place to go on from. The kernel has closed
+            // what it did not hand over.
+            let truncated = |_| io::Error::other("no room for the descriptors of a message");
+            for message in received.cmsgs().map_err(truncated)? {
                 if let ControlMessageOwned::ScmRights(raw) = message {
                     handles.extend(raw.into_iter().map(|raw| {
                         #[expect(
