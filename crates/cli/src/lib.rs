@@ -8,11 +8,14 @@
 //!   ends it quietly.
 
 use std::fmt::{self, Display};
+use std::io::{self, Write};
 use std::ops::RangeInclusive;
 use std::panic;
 use std::process;
 use std::time::Duration;
 
+/// Exit status of a program that could not do its work.
+pub const FAILED: i32 = 1;
 /// Exit status of a program that was given bad arguments.
 pub const BAD_ARGUMENTS: i32 = 2;
 /// Exit status of a program that was interrupted: 128 + SIGINT, as shells count.
@@ -51,7 +54,8 @@ impl Output {
     /// Writes a measurement to stderr, unless `--quiet`.
     pub fn measured(self, measurement: impl Display) {
         if !self.quiet {
-            eprintln!("{measurement}");
+            // A stderr that nobody reads is no reason to keep the facts back.
+            let _ = writeln!(io::stderr(), "{measurement}");
         }
     }
 }
@@ -60,7 +64,7 @@ impl Output {
 ///
 /// Never returns when the arguments are bad or ask for help.
 pub fn parse<Args: clap::Parser>() -> Args {
-    end_quietly_when_the_reader_is_gone();
+    end_in_good_order_when_stdout_fails();
     end_at_once_on_ctrl_c();
     read::<Args>().unwrap_or_else(|error| {
         if error.use_stderr() {
@@ -129,15 +133,24 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// `println!` panics when nobody reads stdout any more. That is no failure of the lesson.
-fn end_quietly_when_the_reader_is_gone() {
+/// `println!` panics when stdout takes nothing more. A reader that is gone is no failure of the
+/// lesson; a full disk is one.
+fn end_in_good_order_when_stdout_fails() {
     let default = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
-        if info.payload_as_str().is_some_and(|text| text.starts_with("failed printing to std"))
+        let text = info.payload_as_str().unwrap_or_default();
+        let Some(cause) = text.strip_prefix("failed printing to stdout: ") else {
+            return default(info);
+        };
+        // The kind of error is lost in the text: EPIPE, and what Windows calls it.
+        if ["os error 32)", "os error 109)", "os error 232)"]
+            .iter()
+            .any(|os| cause.ends_with(os))
         {
             process::exit(0);
         }
-        default(info);
+        let _ = writeln!(io::stderr(), "Error: cannot write to stdout: {cause}");
+        process::exit(FAILED);
     }));
 }
 
@@ -147,7 +160,8 @@ fn end_at_once_on_ctrl_c() {
         eprintln!("interrupted");
         process::exit(INTERRUPTED);
     };
-    ctrlc::set_handler(handler).expect("a program reads its command line once");
+    // Without it, which is when no thread can be started, Ctrl-C still ends the program.
+    let _ = ctrlc::set_handler(handler);
 }
 
 #[cfg(test)]
