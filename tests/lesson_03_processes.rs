@@ -49,11 +49,27 @@ fn bad_arguments_are_named_in_one_line() {
 mod ends {
     use std::io::{BufRead, BufReader, Read};
     use std::process::{Child, Command, Stdio};
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
 
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;
 
     use super::LESSON;
+
+    /// Half as long as the naps: a process that only sleeps to its end is too late.
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    /// Runs the check, and fails where it would hang.
+    fn in_time(check: fn()) {
+        let (done, checked) = mpsc::channel();
+        thread::spawn(move || {
+            check();
+            done.send(()).expect("the test listens");
+        });
+        checked.recv_timeout(DEADLINE).expect("the check succeeds in time");
+    }
 
     /// Starts the lesson, and waits until both of its first processes run.
     fn started() -> (Child, BufReader<impl Read>, BufReader<impl Read>) {
@@ -88,32 +104,38 @@ mod ends {
 
     #[test]
     fn ctrl_c_ends_the_lesson_and_its_processes() {
-        let (mut lesson, stdout, stderr) = started();
-        signal(&lesson, Signal::SIGINT);
-        assert_eq!(lesson.wait().expect("our child").code(), Some(130));
-        assert_eq!((rest(stdout).as_str(), rest(stderr).as_str()), ("", "interrupted\n"));
+        in_time(|| {
+            let (mut lesson, stdout, stderr) = started();
+            signal(&lesson, Signal::SIGINT);
+            assert_eq!(lesson.wait().expect("our child").code(), Some(130));
+            assert_eq!((rest(stdout).as_str(), rest(stderr).as_str()), ("", "interrupted\n"));
+        });
     }
 
     #[test]
     fn a_killed_lesson_leaves_no_process_behind() {
-        let (mut lesson, stdout, stderr) = started();
-        signal(&lesson, Signal::SIGKILL);
-        lesson.wait().expect("our child");
-        assert_eq!((rest(stdout), rest(stderr)), Default::default());
+        in_time(|| {
+            let (mut lesson, stdout, stderr) = started();
+            signal(&lesson, Signal::SIGKILL);
+            lesson.wait().expect("our child");
+            assert_eq!((rest(stdout), rest(stderr)), Default::default());
+        });
     }
 
     #[test]
     fn a_reader_that_goes_away_ends_the_lesson_quietly() {
-        let mut lesson = Command::new(LESSON)
-            .args(super::SMALL)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("cargo built it");
-        drop(lesson.stdout.take());
-        let ended = lesson.wait_with_output().expect("our child");
-        assert_eq!(ended.status.code(), Some(0));
-        let stderr = String::from_utf8(ended.stderr).expect("text");
-        assert!(!stderr.contains("panic"), "{stderr}");
+        in_time(|| {
+            let mut lesson = Command::new(LESSON)
+                .args(super::SMALL)
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("cargo built it");
+            drop(lesson.stdout.take());
+            let ended = lesson.wait_with_output().expect("our child");
+            assert_eq!(ended.status.code(), Some(0));
+            let stderr = String::from_utf8(ended.stderr).expect("text");
+            assert!(!stderr.contains("panic"), "{stderr}");
+        });
     }
 }

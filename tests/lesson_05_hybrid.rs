@@ -64,6 +64,7 @@ mod killed {
     use std::fs;
     use std::process::{Command, Stdio};
     use std::thread;
+    use std::time::{Duration, Instant};
 
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;
@@ -87,7 +88,9 @@ mod killed {
             .stderr(Stdio::piped())
             .spawn()
             .expect("cargo built it");
+        let deadline = Instant::now() + Duration::from_secs(30);
         let worker = loop {
+            assert!(Instant::now() < deadline, "no worker is busy");
             match busy_worker(lesson.id()) {
                 Some(worker) => break worker,
                 None => thread::yield_now(),
