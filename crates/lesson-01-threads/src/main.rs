@@ -34,7 +34,7 @@ struct Args {
     /// Each sum is that of the numbers below N
     #[arg(long, default_value_t = 10_000_000, value_name = "N", value_parser = cli::number(0..=10_000_000_000))]
     below: u64,
-    /// How often each sum is added up; once is over before it can be measured well
+    /// How often each sum is added up; once is too quick to measure
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = cli::count(1..=1000))]
     rounds: usize,
     /// Numbers in a chunk of a sum, and in a turn
@@ -53,7 +53,7 @@ fn main() -> cli::Result {
     two_threads_wait(&args);
     two_threads_compute(&args, &mut table);
     rayon_cuts_one_sum(&args, &mut table);
-    args.output.measured(table);
+    args.output.measured(format_args!("\nSections 2 and 3, measured:\n{table}"));
     args.output.measured("CPU / wall: how many cores were at work at one instant, on average");
     two_threads_share_memory(&args)?;
     println!("\nThe page of this lesson: lessons/01-threads.md");

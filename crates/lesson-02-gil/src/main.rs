@@ -16,7 +16,7 @@ use simulator::{Step, Thread};
 use tasks::cpu::{formula, sum_of_squares};
 use tasks::fetch::{FetchError, TimeOuts, check_url, get};
 use tasks::grouped;
-use tasks::measure::{Stopwatch, Table};
+use tasks::measure::{Stopwatch, Table, pictures_on_stderr, short};
 use tasks::web::{Server, TEXT};
 use timeline::{Lane, State, Timeline};
 
@@ -65,7 +65,7 @@ fn main() -> cli::Result {
     two_threads_under_one_gil(&args, &mut table)?;
     two_threads_with_a_gil_each(&args, &mut table);
     two_threads_in_native_code(&args, &mut table);
-    args.output.measured(table);
+    args.output.measured(format_args!("Sections 1 to 4, measured:\n{table}"));
     one_computes_and_one_waits(&args)?;
     println!("\nThe page of this lesson: lessons/02-gil.md");
     Ok(())
@@ -87,11 +87,12 @@ fn two_threads_under_one_gil(args: &Args, table: &mut Table) -> Result<()> {
     let gil = new_gil(args);
     let task = |token: &mut Token| cpu_task(args, token);
     let timeline = in_two_threads([&gil, &gil], task, "two threads, one GIL", table);
-    println!("   at most {} had the lock at once: they take turns", timeline.peak(State::Run));
+    println!("   at most {} had the lock at once", timeline.peak(State::Run));
     let end = simulated(args, [Step::Compute(TASK), Step::Compute(TASK)])?;
-    println!("   virtual clock: two tasks of {TASK:?} end after {} ms", ms(end));
+    let (task, end) = (short(TASK), ms(end));
+    println!("   virtual clock: two tasks of {task} end after {end} ms, hand-overs included");
     args.output.measured(format!("   the lock changed hands {} times", gil.switches()));
-    args.output.measured(timeline.text(COLUMNS).trim_end());
+    show(args, &timeline);
     if let Some(path) = &args.trace {
         save("trace", path, |file| timeline.write_perfetto(file))?;
     }
@@ -111,7 +112,7 @@ fn two_threads_with_a_gil_each(args: &Args, table: &mut Table) {
         cpu_task(args, token)
     };
     let timeline = in_two_threads(gils.each_ref(), task, "two threads, a GIL each", table);
-    println!("   {} had a lock at once: nobody waits", timeline.peak(State::Run));
+    println!("   {} had a lock at once", timeline.peak(State::Run));
 }
 
 fn two_threads_in_native_code(args: &Args, table: &mut Table) {
@@ -131,8 +132,14 @@ fn two_threads_in_native_code(args: &Args, table: &mut Table) {
 
 fn one_computes_and_one_waits(args: &Args) -> Result<()> {
     println!("\n5. The CPU task and an I/O task, which gets a web page, under one GIL.");
-    let server = Server::start(args.delay).context("cannot start the web server")?;
-    let url = args.url.clone().unwrap_or_else(|| server.url());
+    let (_server, url) = match &args.url {
+        Some(url) => (None, url.clone()),
+        None => {
+            let server = Server::start(args.delay).context("cannot start the web server")?;
+            let url = server.url();
+            (Some(server), url)
+        }
+    };
     let gil = new_gil(args);
     let mut table = Table::for_stderr();
     let watch = Stopwatch::start();
@@ -152,20 +159,19 @@ fn one_computes_and_one_waits(args: &Args) -> Result<()> {
     });
     table.row("in two threads", watch.stop());
 
-    println!("   CPU: {}", grouped(sum));
-    let length = length?;
-    let arrived = format!("   I/O: a text of {length} characters");
+    let (sum, length) = (grouped(sum), length?);
+    let arrived = format!("I/O: a text of {length} characters");
     if args.url.is_none() {
         assert_eq!(length, TEXT.chars().count(), "the model changes the time, not the answer");
-        println!("{arrived}");
+        println!("   CPU: {sum}  {arrived}");
     } else {
-        args.output.measured(arrived);
+        println!("   CPU: {sum}");
+        args.output.measured(format!("   {arrived}"));
     }
-    println!("   at most {} had the lock at once", timeline.peak(State::Run));
-    let delay = args.delay;
-    let end = simulated(args, [Step::Compute(TASK), Step::Io(delay)])?;
-    println!("   virtual clock: {TASK:?} beside a wait of {delay:?} end after {} ms", ms(end));
-    args.output.measured(timeline.text(COLUMNS).trim_end());
+    let end = simulated(args, [Step::Compute(TASK), Step::Io(args.delay)])?;
+    let (task, wait, end) = (short(TASK), short(args.delay), ms(end));
+    println!("   virtual clock: {task} beside a wait of {wait} end after {end} ms");
+    show(args, &timeline);
     args.output.measured(table);
     Ok(())
 }
@@ -205,6 +211,13 @@ fn in_two_threads(
     table.row(label, watch.stop());
     println!("   A: {}  B: {}", grouped(a), grouped(b));
     timeline
+}
+
+/// Who ran and who waited, where a picture can be seen.
+fn show(args: &Args, timeline: &Timeline) {
+    if pictures_on_stderr() {
+        args.output.measured(timeline.text(COLUMNS).trim_end());
+    }
 }
 
 /// A thread's whole life under a lock: it takes the lock first, and releases it at the end.

@@ -72,7 +72,7 @@ fn main() -> cli::Result {
 
     let [io, cpu] = [args.io, args.cpu].map(short);
     println!("1. Five ways to run the same tasks. Who ran where is counted.");
-    println!("   Tasks: {tasks}. Each gets a page that takes {io}, then computes for {cpu}.\n");
+    println!("   Tasks: {tasks}. Each gets a page (--io {io}), then computes (--cpu {cpu}).\n");
     println!("{HEADER}");
     let squares = squares_in(args.cpu);
     let mut table = Table::for_stderr();

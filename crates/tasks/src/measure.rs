@@ -97,8 +97,7 @@ const BAR: usize = 20;
 impl Table {
     /// A table for stderr: with bars where that is a terminal and `NO_COLOR` is not set.
     pub fn for_stderr() -> Self {
-        let no_color = std::env::var_os("NO_COLOR");
-        Self::default().bars(pictures(io::stderr().is_terminal(), no_color.as_deref()))
+        Self::default().bars(pictures_on_stderr())
     }
 
     /// With or without bars; a table has none until it is asked for them.
@@ -153,7 +152,12 @@ fn bar(time: Duration, longest: Duration) -> String {
     format!("{}{}", "█".repeat(eighths / 8), PARTS[eighths % 8])
 }
 
-/// Bars are for people who look at a terminal. `NO_COLOR` asks for plain text when it is set
+/// Whether bars and timelines belong on stderr: it is a terminal, and `NO_COLOR` is not set.
+pub fn pictures_on_stderr() -> bool {
+    pictures(io::stderr().is_terminal(), std::env::var_os("NO_COLOR").as_deref())
+}
+
+/// Pictures are for people who look at a terminal. `NO_COLOR` asks for plain text when it is set
 /// and not empty (no-color.org).
 fn pictures(terminal: bool, no_color: Option<&OsStr>) -> bool {
     terminal && no_color.is_none_or(OsStr::is_empty)

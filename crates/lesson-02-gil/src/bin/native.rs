@@ -68,9 +68,12 @@ fn main() -> cli::Result {
     let ticks = Lock { check_points: CheckPoints::Ticks(100), ..lock };
     show(&under_one(&args, ticks, [&compute(), &requests()])?);
 
-    println!("\nThe page of this program: lessons/02-gil-in-depth.md");
+    println!("\n{LEGEND}");
+    println!("The page of this program: lessons/02-gil-in-depth.md");
     Ok(())
 }
+
+const LEGEND: &str = "█ run  ░ wait for lock  ─ I/O  ▓ native  × forced wait";
 
 fn show(run: &Run) {
     let timeline = run.timeline();
@@ -83,7 +86,10 @@ fn show(run: &Run) {
         ms(b.longest_wait),
         timeline.hand_overs().len(),
     );
-    print!("{}", timeline.text(80));
+    let text = timeline.text(80);
+    // One legend, at the end, serves all pictures.
+    let (picture, _legend) = text.trim_end().rsplit_once('\n').expect("two threads ran");
+    println!("{picture}");
 }
 
 /// Threads A and B under one lock. B starts with a wait, so that A has the lock before it.
