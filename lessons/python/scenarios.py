@@ -13,6 +13,8 @@ import platform
 import sys
 import threading
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from time import perf_counter, sleep
 
 INTERVALS = {"0.5 ms": 0.0005, "5 ms": 0.005, "50 ms": 0.05}
@@ -106,28 +108,23 @@ def turns():
 
 def turns_at(interval):
     end = perf_counter() + WINDOWS[interval]
-    pieces = []
-    at_once(interval, [partial(watch_the_clock, me, end, pieces) for me in range(2)])
-    whole = []
-    for start, last, me in sorted(pieces):
-        # Interrupted, but not by the other one: still the same turn.
-        if whole and whole[-1][2] == me:
-            whole[-1][1] = last
-        else:
-            whole.append([start, last, me])
-    # The first turn began before the other thread was there, the last was cut.
-    return [last - start for start, last, _ in whole[1:-1]]
+    starts = []
+    at_once(interval, [partial(watch_the_clock, me, end, starts) for me in range(2)])
+    # Interrupted, but not by the other one: still the same turn.
+    begun = [next(turn)[0] for _, turn in groupby(sorted(starts), key=itemgetter(1))]
+    # The first turn began before the other thread was there.
+    return [after - start for start, after in zip(begun[1:], begun[2:])]
 
 
-def watch_the_clock(me, end, pieces):
-    start = last = perf_counter()
+def watch_the_clock(me, end, starts):
+    """Notes when it begins to run, and when it goes on behind a gap."""
+    last = perf_counter()
+    starts.append((last, me))
     while last < end:
         now = perf_counter()
-        if now - last > GAP:
-            pieces.append((start, last, me))
-            start = now
+        if now - last > GAP and now < end:
+            starts.append((now, me))
         last = now
-    pieces.append((start, last, me))
 
 
 def wake_ups():

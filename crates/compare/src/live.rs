@@ -104,39 +104,39 @@ fn in_a_row_and_in_threads(
 
 fn turns_at(interval: &Interval) -> Vec<f64> {
     let end = Instant::now() + interval.window;
-    let pieces = at_once(interval, 2, |me, token| watch_the_clock(me, end, token));
-    whole_turns(pieces.concat())
+    let starts = at_once(interval, 2, |me, token| watch_the_clock(me, end, token));
+    turns(starts.concat())
 }
 
-/// What a thread saw of the clock without a gap: from, to, and the number of the thread.
-type Piece = (Instant, Instant, usize);
+/// When a thread begins to run, or goes on behind a gap, and the number of the thread.
+type Start = (Instant, usize);
 
-fn watch_the_clock(me: usize, end: Instant, token: &mut Token<'_>) -> Vec<Piece> {
-    let mut pieces = Vec::new();
-    let mut start = Instant::now();
-    let mut last = start;
+fn watch_the_clock(me: usize, end: Instant, token: &mut Token<'_>) -> Vec<Start> {
+    let mut last = Instant::now();
+    let mut starts = vec![(last, me)];
     while last < end {
         let now = Instant::now();
-        if now - last > GAP {
-            pieces.push((start, last, me));
-            start = now;
+        if now - last > GAP && now < end {
+            starts.push((now, me));
         }
         last = now;
         token.check_point();
     }
-    pieces.push((start, last, me));
-    pieces
+    starts
 }
 
-/// Puts the pieces together, and measures the turns in seconds.
-fn whole_turns(mut pieces: Vec<Piece>) -> Vec<f64> {
-    pieces.sort_unstable();
+/// From one hand-over to the next, in seconds.
+fn turns(mut starts: Vec<Start>) -> Vec<f64> {
+    starts.sort_unstable();
     // Interrupted, but not by the other one: still the same turn.
-    let turns: Vec<_> = pieces.chunk_by(|(_, _, a), (_, _, b)| a == b).collect();
-    // The first turn began before the other thread was there, the last was cut.
-    let whole = turns.get(1..turns.len() - 1).unwrap_or_default();
-    let length = |turn: &&[Piece]| (turn[turn.len() - 1].1 - turn[0].0).as_secs_f64();
-    whole.iter().map(length).collect()
+    starts.dedup_by_key(|(_, me)| *me);
+    // The first turn began before the other thread was there.
+    let begun = starts.iter().skip(1).map(|(start, _)| *start);
+    begun
+        .clone()
+        .zip(begun.skip(1))
+        .map(|(start, after)| (after - start).as_secs_f64())
+        .collect()
 }
 
 fn wake_ups_beside(cpu_threads: usize, interval: &Interval) -> Vec<f64> {
@@ -224,29 +224,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_of_one_thread_in_a_row_are_one_turn() {
+    fn a_turn_lasts_until_the_other_thread_begins() {
         let origin = Instant::now();
         let at = |ms| origin + Duration::from_millis(ms);
-        // Threads write their pieces down at their own times: any order.
-        let pieces = vec![
-            (at(30), at(33), 1),
-            (at(0), at(9), 0),
-            (at(10), at(12), 1),
-            (at(16), at(20), 1),
-            (at(21), at(28), 0),
-        ];
-        assert_eq!(whole_turns(pieces), [0.010, 0.007]);
+        // The threads one after the other, as they write down when they began; thread 1 was
+        // interrupted once.
+        let starts = vec![(at(0), 0), (at(21), 0), (at(10), 1), (at(16), 1), (at(30), 1)];
+        assert_eq!(turns(starts), [0.011, 0.009]);
     }
 
     #[test]
-    fn without_an_other_thread_in_between_no_turn_is_whole() {
+    fn the_first_turn_and_the_last_do_not_count() {
         let now = Instant::now();
-        assert_eq!(whole_turns(vec![(now, now, 0)]), [0.0; 0]);
-        assert_eq!(whole_turns(vec![(now, now, 0), (now, now, 1)]), [0.0; 0]);
+        assert_eq!(turns(vec![(now, 0)]), [0.0; 0]);
+        assert_eq!(turns(vec![(now, 0), (now, 1)]), [0.0; 0]);
     }
 
     #[test]
-    fn only_a_check_point_between_read_and_write_loses_an_increment() {
+    fn without_a_check_point_between_read_and_write_no_increment_is_lost() {
         assert_eq!(lost_by(CheckPoints::Python310, false), 0.0);
     }
 }
