@@ -64,6 +64,16 @@ impl Packet {
         }
     }
 
+    /// The encoded message: for protocols that look at its first byte before they decode it.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// How many ends of pipes, queues or shared memory travel along.
+    pub fn ends(&self) -> usize {
+        self.handles.len()
+    }
+
     /// No message at all: what goes with an answer that says no.
     pub(crate) fn empty() -> Self {
         Self { bytes: Vec::new(), handles: Vec::new() }
@@ -90,6 +100,13 @@ impl Packet {
         self.bytes.drain(..read);
         self.handles = scope.close().handles.into_iter().flatten().collect();
         Ok((first, self))
+    }
+}
+
+/// A message that was put together by hand; no ends travel along.
+impl From<Vec<u8>> for Packet {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { bytes, handles: Vec::new() }
     }
 }
 

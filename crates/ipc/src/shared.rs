@@ -5,7 +5,8 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{
-    AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed,
+    AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64,
+    Ordering::{Relaxed, SeqCst},
 };
 use std::{io, slice};
 
@@ -61,7 +62,8 @@ plain! {
 /// tracker process that removes them).
 ///
 /// Reads and writes are relaxed atomics: a race between processes gives an old or a new number,
-/// never a broken program. They order nothing; the message that says "done" does.
+/// never a broken program. They order nothing; the message that says "done" does, and so do
+/// the counters of a `SharedSlice<u64>`.
 #[derive(Clone, Debug)]
 pub struct SharedSlice<T> {
     memory: Arc<Memory>,
@@ -160,7 +162,7 @@ impl<T: Plain> SharedSlice<T> {
         self.iter().collect()
     }
 
-    fn cells(&self) -> &[T::Atomic] {
+    pub(crate) fn cells(&self) -> &[T::Atomic] {
         let first = self.memory.map.as_mut_ptr().cast_const().cast::<T::Atomic>();
         #[expect(unsafe_code, reason = "a view of mapped memory")]
         // SAFETY: the mapping is page-aligned, holds at least `range.end` cells (checked when it
@@ -169,6 +171,37 @@ impl<T: Plain> SharedSlice<T> {
         unsafe {
             slice::from_raw_parts(first.add(self.range.start), self.range.len())
         }
+    }
+}
+
+/// Numbers that processes change together: each of these is one step that nobody sees half of,
+/// and orders what its process did before and does after (sequentially consistent).
+impl SharedSlice<u64> {
+    /// Adds to the number at `index`, wrapping around; returns what it was.
+    ///
+    /// # Panics
+    /// When there is none, as indexing does.
+    pub fn fetch_add(&self, index: usize, number: u64) -> u64 {
+        self.cells()[index].fetch_add(number, SeqCst)
+    }
+
+    /// Writes the number at `index`; returns what it was.
+    ///
+    /// # Panics
+    /// When there is none, as indexing does.
+    pub fn swap(&self, index: usize, number: u64) -> u64 {
+        self.cells()[index].swap(number, SeqCst)
+    }
+
+    /// Writes the number at `index` if it is `current`.
+    ///
+    /// # Errors
+    /// The number, when it is another one.
+    ///
+    /// # Panics
+    /// When there is none, as indexing does.
+    pub fn compare_exchange(&self, index: usize, current: u64, new: u64) -> Result<(), u64> {
+        self.cells()[index].compare_exchange(current, new, SeqCst, SeqCst).map(drop)
     }
 }
 

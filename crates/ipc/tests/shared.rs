@@ -31,6 +31,27 @@ fn parts_are_disjoint_windows() {
 }
 
 #[test]
+fn counters_lose_no_update_and_a_word_is_claimed_once() {
+    let all = SharedSlice::<u64>::zeroed(2).unwrap();
+    let claims: u64 = thread::scope(|scope| {
+        let threads: Vec<_> = (1..=2)
+            .map(|me| {
+                let all: SharedSlice<u64> = Packet::encode(&all).unwrap().decode().unwrap();
+                scope.spawn(move || {
+                    (0..10_000).for_each(|_| drop(all.fetch_add(0, 1)));
+                    u64::from(all.compare_exchange(1, 0, me).is_ok())
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    assert_eq!((all.get(0), claims), (20_000, 1));
+    let winner = all.get(1);
+    assert_eq!(all.compare_exchange(1, 0, 7), Err(winner));
+    assert_eq!(all.swap(1, 7), winner);
+}
+
+#[test]
 fn a_slice_may_be_empty_and_not_larger_than_memory() {
     assert!(SharedSlice::<u8>::zeroed(0).unwrap().is_empty());
     assert!(matches!(SharedSlice::<u64>::zeroed(usize::MAX), Err(Error::Io(_))));
