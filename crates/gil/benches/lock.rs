@@ -1,7 +1,8 @@
 //! What the lock costs, each figure beside the floor under it and measured in turn with it.
 //!
-//! `cargo bench -p gil --bench lock`. Figures are medians over the rounds; goals are for a quiet
-//! machine with two cores.
+//! `cargo bench -p gil --bench lock`. Figures are medians over the rounds, and so are ratios, each
+//! of two measurements of one round: a processor changes its speed by more than the goals allow
+//! from minute to minute, but seldom within a round. Goals are for a quiet machine with two cores.
 
 use gil::{Gil, Settings};
 use std::hint::black_box;
@@ -25,10 +26,11 @@ fn check_point() {
     const TIMES: u64 = 20_000_000;
     let gil = Gil::new();
     let mut token = gil.acquire();
-    let [bare, checked] = medians(
+    let [bare, checked] = measured(
         21,
         [&mut || per_call(TIMES, || ()), &mut || per_call(TIMES, || token.check_point())],
-    );
+    )
+    .map(median);
     println!(
         "check point             {checked:8.2} ns   bare loop      {bare:8.2} ns   {:+.2} ns (goal +1)",
         checked - bare
@@ -39,16 +41,18 @@ fn check_point() {
 fn alone() {
     const TIMES: u64 = 1_000_000;
     let (gil, mutex) = (Gil::new(), Mutex::new(()));
-    let [floor, ours] = medians(
+    let [floor, ours] = measured(
         21,
         [&mut || per_call(TIMES, || drop(mutex.lock())), &mut || {
             per_call(TIMES, || drop(gil.acquire()))
         }],
     );
-    print_ratio("acquire + release", ours, "std Mutex", floor, "ns", 5.0);
+    print_ratio("acquire + release", &ours, "std Mutex", &floor, "ns", 5.0);
 }
 
-/// From a thread's decision to hand over until the other one runs, with turns of 1 ms.
+/// From a thread's decision to hand over until the other one runs, with turns of 1 ms, each
+/// thread on a core of its own. On one core the floor is a context switch and several times
+/// lower, and some systems put both threads there, and some do not.
 ///
 /// A holder that looks all the time sees the request before the waiter is asleep again, which
 /// makes it cheaper than the floor. One that looks every 0.1 ms has to wake it, as the floor does.
@@ -56,7 +60,7 @@ fn hand_over() {
     const TURN: Duration = Duration::from_millis(1);
     const HAND_OVERS: usize = 300;
     const GAP: Duration = Duration::from_micros(100);
-    let [floor, rarely, always] = medians(
+    let [floor, rarely, always] = measured(
         9,
         [
             &mut || ping_pong(TURN, HAND_OVERS),
@@ -64,8 +68,8 @@ fn hand_over() {
             &mut || forced(TURN, Duration::ZERO, HAND_OVERS),
         ],
     );
-    print_ratio("hand-over, waiter asleep", rarely, "ping-pong", floor, "us", 1.3);
-    print_ratio("hand-over, holder looks", always, "ping-pong", floor, "us", 1.3);
+    print_ratio("hand-over, waiter asleep", &rarely, "ping-pong", &floor, "us", 1.3);
+    print_ratio("hand-over, holder looks", &always, "ping-pong", &floor, "us", 1.3);
 }
 
 /// Two threads, a mutex and a condition variable: the median hand-over in us.
@@ -76,6 +80,7 @@ fn ping_pong(turn: Duration, hand_overs: usize) -> f64 {
         let threads = [0, 1].map(|me| {
             let (whose, condition, watch) = (&whose, &condition, &watch);
             scope.spawn(move || {
+                stay_on_core(me);
                 let mut samples = Vec::new();
                 for _ in 0..hand_overs / 2 {
                     let guard = whose.lock().expect("nobody panics");
@@ -105,6 +110,7 @@ fn forced(turn: Duration, gap: Duration, hand_overs: usize) -> f64 {
         let threads = [0, 1].map(|me| {
             let (gil, watch, holder, handed_over) = (&gil, &watch, &holder, &handed_over);
             scope.spawn(move || {
+                stay_on_core(me);
                 let mut samples = Vec::new();
                 let mut token = gil.acquire();
                 while handed_over.load(Ordering::Relaxed) < hand_overs {
@@ -122,6 +128,18 @@ fn forced(turn: Duration, gap: Duration, hand_overs: usize) -> f64 {
         median(threads.into_iter().flat_map(|thread| thread.join().expect("it does not panic")))
     })
 }
+
+/// For the calling thread. Where it cannot be had the system chooses.
+#[cfg(target_os = "linux")]
+fn stay_on_core(core: usize) {
+    use nix::sched::{CpuSet, sched_setaffinity};
+    use nix::unistd::Pid;
+    let mut cores = CpuSet::new();
+    let _ = cores.set(core).and_then(|()| sched_setaffinity(Pid::from_raw(0), &cores));
+}
+
+#[cfg(not(target_os = "linux"))]
+fn stay_on_core(_: usize) {}
 
 fn spin(time: Duration) {
     let begun = Instant::now();
@@ -153,55 +171,56 @@ impl Watch {
     }
 }
 
-/// The same work by one thread and by eight, both under the lock: processor time of the process.
+/// The same work by one thread and by eight, both under the lock.
 #[cfg(unix)]
 fn eight_threads() {
     let [one, eight] =
-        medians(9, [&mut || under_the_lock(1, None), &mut || under_the_lock(8, None)]);
-    print_ratio("eight threads", eight, "one thread", one, "ms", 1.02);
+        measured(25, [&mut || under_the_lock(1, None), &mut || under_the_lock(8, None)]);
+    print_ratio("eight threads", &eight, "one thread", &one, "ms", 1.02);
 }
 
-/// Two threads that compute under the lock and record on lanes, beside the same without:
-/// processor time of the process.
+/// Two threads that compute under the lock and record on lanes, beside the same without.
 #[cfg(unix)]
 fn tracing() {
-    let [off, on] = medians(
-        9,
+    let [off, on] = measured(
+        25,
         [&mut || under_the_lock(2, None), &mut || under_the_lock(2, Some(&Timeline::new()))],
     );
-    print_ratio("two threads, traced", on, "not traced", off, "ms", 1.05);
+    print_ratio("two threads, traced", &on, "not traced", &off, "ms", 1.05);
 }
 
-/// The same work in so many threads; the processor time of all, in ms.
+/// The same work in so many threads: the processor time that they spend on it and on the lock,
+/// in ms. To start a thread is no part of it.
 #[cfg(unix)]
 fn under_the_lock(threads: u64, timeline: Option<&Timeline>) -> f64 {
     const WORK: u64 = 1_000_000_000;
     let gil = Gil::new();
-    let before = processor_time();
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                let mut lane = timeline.map(|timeline| timeline.lane("bench", "thread"));
-                let mut token = match &mut lane {
-                    Some(lane) => gil.acquire_on(lane),
-                    None => gil.acquire(),
-                };
-                for i in 0..WORK / threads {
-                    black_box(i);
-                    token.check_point();
-                }
-            });
+    let work = || {
+        let mut lane = timeline.map(|timeline| timeline.lane("bench", "thread"));
+        let before = processor_time();
+        let mut token = match &mut lane {
+            Some(lane) => gil.acquire_on(lane),
+            None => gil.acquire(),
+        };
+        for i in 0..WORK / threads {
+            black_box(i);
+            token.check_point();
         }
-    });
-    (processor_time() - before).as_secs_f64() * 1e3
+        drop(token);
+        processor_time() - before
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let spent = threads.into_iter().map(|thread| thread.join().expect("it does not panic"));
+        spent.sum::<Duration>().as_secs_f64() * 1e3
+    })
 }
 
+/// Of the calling thread.
 #[cfg(unix)]
 fn processor_time() -> Duration {
     use nix::time::{ClockId, clock_gettime};
-    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)
-        .expect("every process has this clock")
-        .into()
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("every thread has this clock").into()
 }
 
 #[cfg(not(unix))]
@@ -222,19 +241,24 @@ fn per_call(times: u64, mut call: impl FnMut()) -> f64 {
     begun.elapsed().as_secs_f64() * 1e9 / times as f64
 }
 
-/// The median of each measurement; their rounds take turns, so that a slow minute of the machine
-/// hits all of them.
-fn medians<const N: usize>(
+/// The samples of each measurement, by rounds. Every other round goes backwards, so that a drift
+/// of the machine favours none.
+fn measured<const N: usize>(
     rounds: usize,
     mut measure: [&mut dyn FnMut() -> f64; N],
-) -> [f64; N] {
+) -> [Vec<f64>; N] {
     let mut samples = [const { Vec::new() }; N];
     for _ in 0..rounds {
         for (samples, measure) in samples.iter_mut().zip(&mut measure) {
             samples.push(measure());
         }
+        samples.reverse();
+        measure.reverse();
     }
-    samples.map(median)
+    if !rounds.is_multiple_of(2) {
+        samples.reverse();
+    }
+    samples
 }
 
 fn median(samples: impl IntoIterator<Item = f64>) -> f64 {
@@ -243,9 +267,10 @@ fn median(samples: impl IntoIterator<Item = f64>) -> f64 {
     samples[samples.len() / 2]
 }
 
-fn print_ratio(what: &str, ours: f64, beside: &str, floor: f64, unit: &str, goal: f64) {
+fn print_ratio(what: &str, ours: &[f64], beside: &str, floor: &[f64], unit: &str, goal: f64) {
+    let ratio = median(ours.iter().zip(floor).map(|(ours, floor)| ours / floor));
+    let [ours, floor] = [ours, floor].map(|samples| median(samples.iter().copied()));
     println!(
-        "{what:23} {ours:8.2} {unit}   {beside:14} {floor:8.2} {unit}   x{:.3} (goal x{goal})",
-        ours / floor
+        "{what:23} {ours:8.2} {unit}   {beside:14} {floor:8.2} {unit}   x{ratio:.3} (goal x{goal})"
     );
 }
