@@ -1,33 +1,33 @@
-//! Frames: how messages keep their borders in a stream of bytes.
+//! A framed, two-way connection between two processes.
 //!
-//! A frame is the length of the message in bytes (u32, little endian), the number of handles
-//! that came with it (u8), and the message.
+//! Each direction is a socket, and a ring in memory that the two processes share. A short message
+//! goes into the ring when it has room, a long one, or one with open handles, through the socket;
+//! frames in both say what came before them, so the order stays. The socket also rings the bell
+//! for a reader that sleeps, and its end of file says that the other process is gone: what that
+//! one wrote before is still received, from the socket and from the ring.
 
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::os::{Handle, Socket};
-use crate::{Error, Packet};
+use crate::os::Socket;
+use crate::{Error, Packet, RecvHalf, SendHalf};
 
 /// The largest message, in bytes. A corrupt length must not make the reader wait for the rest
 /// of four gigabytes.
 pub const MAX_MESSAGE: usize = 1 << 30;
 
-const HEADER: usize = 5;
 /// The most handles in one message: what Linux carries at once (SCM_MAX_FD) fits.
 const MAX_HANDLES: u8 = 250;
-/// The most memory that is asked for ahead of the bytes themselves.
-const READ_AHEAD: usize = 1 << 20;
-const READ_AT_LEAST: usize = 4 << 10;
 
 /// A framed, two-way connection between two processes.
+///
+/// Messages arrive in the order in which they were sent, each whole or not at all. A short message
+/// to a process that is awake costs no system call. Of several channels over clones of one
+/// [`Socket`], only one may send and only one receive.
 #[derive(Debug)]
 pub struct Channel {
-    socket: Socket,
-    /// What was received and not yet handed out: less than one frame after each call that
-    /// timed out, so a time-out loses nothing.
-    received: Vec<u8>,
-    handles: VecDeque<Handle>,
+    sending: SendHalf,
+    receiving: RecvHalf,
 }
 
 impl Packet {
@@ -46,7 +46,8 @@ impl Packet {
 
 impl From<Socket> for Channel {
     fn from(socket: Socket) -> Self {
-        Self { socket, received: Vec::new(), handles: VecDeque::new() }
+        let socket = Arc::new(socket);
+        Self { sending: SendHalf::over(socket.clone()), receiving: RecvHalf::over(socket) }
     }
 }
 
@@ -62,104 +63,65 @@ impl Channel {
 
     /// The connection under the frames.
     pub fn socket(&self) -> &Socket {
-        &self.socket
+        self.sending.socket()
     }
 
-    /// Whether bytes were received that no call has handed out yet.
-    pub(crate) fn has_backlog(&self) -> bool {
-        !self.received.is_empty()
+    /// The two directions, for two threads. The other side sees the end when both are dropped, or
+    /// the [`socket`](Self::socket) is shut down.
+    pub fn split(self) -> (SendHalf, RecvHalf) {
+        (self.sending, self.receiving)
     }
 
-    /// Sends one message; waits while the other side is behind with reading.
+    /// Whether another holder of the socket could go on where this one stopped.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.sending.is_fresh() && self.receiving.is_fresh()
+    }
+
+    /// As [`SendHalf::send`].
     ///
     /// # Errors
-    /// [`Error::Disconnected`] when the other end is gone, [`Error::TooLarge`].
+    /// As there.
     pub fn send(&self, packet: &Packet) -> Result<(), Error> {
-        let (length, handles) = packet.measure()?;
-        let mut frame = Vec::with_capacity(HEADER + packet.bytes.len());
-        frame.extend(length.to_le_bytes());
-        frame.push(handles);
-        frame.extend(&packet.bytes);
-        Ok(self.socket.send(&frame, &packet.handles)?)
+        self.sending.send(packet)
     }
 
-    /// Waits for the next message.
+    /// As [`RecvHalf::recv`].
     ///
     /// # Errors
-    /// [`Error::Disconnected`] at the end, [`Error::Truncated`] when that comes inside a frame,
-    /// [`Error::TooLarge`] when the frame says so.
+    /// As there.
     pub fn recv(&mut self) -> Result<Packet, Error> {
-        self.recv_until(None)
+        self.receiving.recv()
     }
 
-    /// The same, for at most `time_out`: then [`Error::TimedOut`], and the next call goes on
-    /// where this one stopped.
+    /// As [`RecvHalf::recv_timeout`].
     ///
     /// # Errors
-    /// As [`recv`](Self::recv).
+    /// As there.
     pub fn recv_timeout(&mut self, time_out: Duration) -> Result<Packet, Error> {
-        self.recv_until(Instant::now().checked_add(time_out))
-    }
-
-    fn recv_until(&mut self, deadline: Option<Instant>) -> Result<Packet, Error> {
-        loop {
-            let missing = match self.next_frame()? {
-                Ok(packet) => return Ok(packet),
-                Err(missing) => missing,
-            };
-            if let Some(deadline) = deadline
-                && !self.socket.wait_readable(deadline)?
-            {
-                return Err(Error::TimedOut);
-            }
-            let got = self.received.len();
-            self.received.resize(got + missing.clamp(READ_AT_LEAST, READ_AHEAD), 0);
-            let received = self.socket.receive(&mut self.received[got..], &mut self.handles);
-            self.received.truncate(got + *received.as_ref().unwrap_or(&0));
-            match received.map_err(Error::from) {
-                Ok(0) | Err(Error::Disconnected) if got > 0 => {
-                    return Err(Error::Truncated { got });
-                }
-                Ok(0) => return Err(Error::Disconnected),
-                Ok(_) => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// The next whole frame, or how many bytes it lacks.
-    fn next_frame(&mut self) -> Result<Result<Packet, usize>, Error> {
-        let Some((header, rest)) = self.received.split_first_chunk::<HEADER>() else {
-            return Ok(Err(HEADER - self.received.len()));
-        };
-        let [length @ .., handles] = *header;
-        let size = u32::from_le_bytes(length) as usize;
-        if size > MAX_MESSAGE {
-            return Err(Error::TooLarge { size });
-        }
-        let Some(bytes) = rest.get(..size) else {
-            return Ok(Err(size - rest.len()));
-        };
-        let bytes = bytes.to_vec();
-        self.received.drain(..HEADER + size);
-        // Fewer than promised is found out when the message is decoded and mentions them.
-        let arrived = self.handles.len().min(handles.into());
-        let handles = self.handles.drain(..arrived).collect();
-        Ok(Ok(Packet { bytes, handles }))
+        self.receiving.recv_timeout(time_out)
     }
 }
 
 #[cfg(test)]
 #[cfg(unix)]
 mod tests {
+    use std::collections::VecDeque;
+    use std::sync::atomic::Ordering::Relaxed;
+    use std::thread;
+    use std::time::Instant;
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::frame::HEADER;
+    use crate::{SharedSlice, ring};
+
+    const SOON: Duration = Duration::from_millis(1);
 
     /// A channel that receives `bytes` and then the end.
     fn receiving(bytes: &[u8]) -> Channel {
         let (writer, reader) = Socket::pair().unwrap();
-        writer.send(bytes, &[]).unwrap();
+        writer.send(&[bytes], &[], true).unwrap();
         reader.into()
     }
 
@@ -167,9 +129,26 @@ mod tests {
         let (sender, receiver) = Channel::pair().unwrap();
         sender.send(&Packet::encode(message).unwrap()).unwrap();
         let mut bytes = vec![0; 1000];
-        let got = receiver.socket.receive(&mut bytes, &mut VecDeque::new()).unwrap();
+        let got = receiver.socket().receive(&mut bytes, &mut VecDeque::new()).unwrap();
         bytes.truncate(got);
         bytes
+    }
+
+    fn packet(size: usize) -> Packet {
+        Packet { bytes: vec![7; size], handles: Vec::new() }
+    }
+
+    /// Two ends that have talked enough to have rings, of `room` bytes each.
+    fn with_rings(room: usize) -> (Channel, Channel) {
+        let (mut a, mut b) = Channel::pair().unwrap();
+        let settle = |from: &mut Channel, to: &mut Channel| {
+            from.sending.room = room;
+            (0..20).for_each(|_| from.send(&packet(1)).unwrap());
+            (0..20).for_each(|_| drop(to.recv().unwrap()));
+        };
+        settle(&mut a, &mut b);
+        settle(&mut b, &mut a);
+        (a, b)
     }
 
     #[test]
@@ -193,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_length_beyond_the_limit_is_refused_before_it_is_waited_for() {
-        let error = receiving(&[0xff; HEADER]).recv().unwrap_err();
+        let error = receiving(&[&[1][..], &[0xff; HEADER - 1]].concat()).recv().unwrap_err();
         assert!(matches!(error, Error::TooLarge { size: 0xffff_ffff }), "{error}");
     }
 
@@ -202,24 +181,213 @@ mod tests {
         let (writer, reader) = Socket::pair().unwrap();
         let (first, second) = (frame("a message"), frame("another"));
         let mut channel = Channel::from(reader);
-        writer.send(&first[..7], &[]).unwrap();
-        let soon = Duration::from_millis(1);
-        assert!(matches!(channel.recv_timeout(soon), Err(Error::TimedOut)));
-        writer.send(&[&first[7..], &second].concat(), &[]).unwrap();
+        writer.send(&[&first[..7]], &[], true).unwrap();
+        assert!(matches!(channel.recv_timeout(SOON), Err(Error::TimedOut)));
+        writer.send(&[&first[7..], &second], &[], true).unwrap();
         for expected in ["a message", "another"] {
             assert_eq!(channel.recv().unwrap().decode::<String>().unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_message_whose_time_ran_out_never_arrives() {
+        let (sender, mut receiver) = with_rings(4096);
+        let long = packet(10 << 20);
+        let begun = Instant::now();
+        for _ in 0..2 {
+            let sent = sender.sending.send_timeout(&long, SOON);
+            assert!(matches!(sent, Err(Error::TimedOut)));
+        }
+        assert!(begun.elapsed() >= 2 * SOON);
+        assert!(matches!(receiver.recv_timeout(SOON), Err(Error::TimedOut)));
+        thread::scope(|scope| {
+            scope.spawn(|| sender.send(&Packet::encode("the next").unwrap()).unwrap());
+            assert_eq!(receiver.recv().unwrap().decode::<String>().unwrap(), "the next");
+        });
+    }
+
+    /// What a sleeping reader is told, and what it finds out itself.
+    #[test]
+    fn a_short_message_to_one_that_is_awake_leaves_the_socket_alone() {
+        let (sender, mut receiver) = with_rings(4096);
+        assert!(receiver.receiving.try_recv().unwrap().is_none());
+        for _ in 0..3 {
+            sender.send(&packet(9)).unwrap();
+        }
+        let now = Instant::now();
+        assert!(!receiver.socket().wait_readable(now).unwrap(), "no bell");
+        for _ in 0..3 {
+            assert_eq!(receiver.receiving.try_recv().unwrap().unwrap().bytes, [7; 9]);
+        }
+        assert!(matches!(receiver.recv_timeout(SOON), Err(Error::TimedOut)));
+    }
+
+    #[test]
+    fn messages_keep_their_order_whichever_way_they_take() {
+        let (sender, mut receiver) = with_rings(1024);
+        let memory = SharedSlice::<u8>::zeroed(1).unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for n in 0..3000_u32 {
+                    // Short, long, and with a handle.
+                    let packet = match n % 5 {
+                        0 => Packet::encode(&(n, vec![0_u64; 200])),
+                        1 => Packet::encode(&(n, &memory)),
+                        _ => Packet::encode(&n),
+                    };
+                    sender.send(&packet.unwrap()).unwrap();
+                }
+            });
+            for n in 0..3000 {
+                let (received, _) = receiver.recv().unwrap().split_first::<u32>().unwrap();
+                assert_eq!(received, n);
+            }
+        });
+    }
+
+    #[test]
+    fn what_was_sent_before_the_end_is_received_after_it() {
+        let (sender, mut receiver) = with_rings(4096);
+        // More than the ring has room for.
+        for n in 0..200_u32 {
+            sender.send(&Packet::encode(&[n; 10]).unwrap()).unwrap();
+        }
+        drop(sender);
+        for n in 0..200_u32 {
+            assert_eq!(receiver.recv().unwrap().decode::<[u32; 10]>().unwrap(), [n; 10]);
+        }
+        assert!(matches!(receiver.recv(), Err(Error::Disconnected)));
+        assert!(matches!(receiver.recv(), Err(Error::Disconnected)));
+    }
+
+    #[test]
+    fn a_reader_that_left_is_noticed_at_the_next_short_message() {
+        let (sender, receiver) = with_rings(4096);
+        drop(receiver);
+        for _ in 0..2 {
+            assert!(matches!(sender.send(&packet(1)), Err(Error::Disconnected)));
+        }
+    }
+
+    #[test]
+    fn shutting_down_wakes_both_directions() {
+        let (a, b) = with_rings(4096);
+        let stop = a.socket().try_clone().unwrap();
+        let (sending, mut receiving) = a.split();
+        thread::scope(|scope| {
+            // One waits for a reader that does not read, one for a message that does not come.
+            let sends = scope.spawn(move || (0..).find_map(|_| sending.send(&packet(1)).err()));
+            let receives = scope.spawn(move || receiving.recv());
+            stop.shut_down();
+            assert!(matches!(sends.join().unwrap(), Some(Error::Disconnected)));
+            assert!(matches!(receives.join().unwrap(), Err(Error::Disconnected)));
+        });
+        drop(b);
+    }
+
+    /// Rings that are full and empty all the time, readers and writers that sleep and wake.
+    #[test]
+    fn a_million_messages_of_any_size_arrive_in_order() {
+        for (room, count) in [(256, 200_000), (4096, 400_000), (64 << 10, 400_000)] {
+            let (mut sender, mut receiver) = Channel::pair().unwrap();
+            sender.sending.room = room;
+            // The same numbers on both sides: sizes, and what is in the messages.
+            let sizes = |mut seed: u64| {
+                std::iter::from_fn(move || {
+                    seed ^= seed << 13;
+                    seed ^= seed >> 7;
+                    seed ^= seed << 17;
+                    Some((seed, (seed >> 32) as usize % (room / 7)))
+                })
+                .take(count)
+            };
+            thread::scope(|scope| {
+                scope.spawn(move || {
+                    for (seed, size) in sizes(1) {
+                        let [.., byte] = seed.to_be_bytes();
+                        let bytes = vec![byte; size];
+                        sender.send(&Packet { bytes, handles: Vec::new() }).unwrap();
+                    }
+                });
+                for (seed, size) in sizes(1) {
+                    let [.., byte] = seed.to_be_bytes();
+                    let bytes = receiver.recv().unwrap().bytes;
+                    assert!(bytes.len() == size && bytes.iter().all(|&b| b == byte));
+                }
+                assert!(matches!(receiver.recv(), Err(Error::Disconnected)));
+            });
         }
     }
 
     proptest! {
         /// No panic, no wait for bytes that never come, no memory for lengths that lie.
         #[test]
-        fn any_bytes_end_in_messages_and_one_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn any_bytes_end_in_messages_and_one_error(
+            mut bytes in prop::collection::vec(any::<u8>(), 0..200),
+            kind in 0_u8..4,
+        ) {
+            if let Some(first) = bytes.first_mut() {
+                *first = kind;
+            }
             let mut channel = receiving(&bytes);
             while let Ok(packet) = channel.recv() {
                 let _ = packet.decode::<(String, Vec<u64>, Option<bool>)>();
             }
-            prop_assert!(channel.received.capacity() <= 2 * READ_AHEAD);
         }
+
+        /// The same for what a reader finds in its ring, wherever its counters stand.
+        #[test]
+        fn any_words_in_a_ring_end_in_messages_and_one_error(
+            words in prop::collection::vec((0_usize..48 + 16, any::<u64>()), 0..20),
+            small in any::<bool>(),
+        ) {
+            let (sender, receiver) = Socket::pair().unwrap();
+            let (sender, mut receiver) = (Channel::from(sender), Channel::from(receiver));
+            let memory = ring::memory(128).unwrap();
+            receiver.receiving.put_ring(ring::Reader::over(memory.clone()).unwrap());
+            for (at, mut word) in words {
+                if small {
+                    word %= 20;
+                }
+                memory.cells()[at].store(word, Relaxed);
+            }
+            drop(sender);
+            let mut messages = 0;
+            while let Ok(packet) = receiver.recv() {
+                messages += 1;
+                prop_assert!(packet.bytes.len() <= 128);
+            }
+            prop_assert!(messages <= 16);
+        }
+
+        /// And for what a writer finds.
+        #[test]
+        fn any_counters_in_a_ring_end_in_messages_or_an_error(
+            words in prop::collection::vec((0_usize..48, any::<u64>()), 0..20),
+            small in any::<bool>(),
+        ) {
+            let memory = ring::memory(128).unwrap();
+            let mut writer = ring::Writer::over(memory.clone()).unwrap();
+            for (at, mut word) in words {
+                if small {
+                    word %= 20;
+                }
+                memory.cells()[at].store(word, Relaxed);
+                let _ = writer.push(0, &[1; 9]);
+                let _ = writer.reader_sleeps();
+            }
+        }
+    }
+
+    #[test]
+    fn impossible_counters_name_themselves() {
+        let memory = ring::memory(128).unwrap();
+        let mut writer = ring::Writer::over(memory.clone()).unwrap();
+        let mut reader = ring::Reader::over(memory.clone()).unwrap();
+        memory.cells().iter().for_each(|cell| cell.store(1 << 40, Relaxed));
+        assert!(matches!(reader.pop(0), Err(Error::Corrupt(_))));
+        let pushed = (0..17).find_map(|_| writer.push(0, &[]).err());
+        assert!(matches!(pushed, Some(Error::Corrupt(_))));
+        assert!(ring::Writer::over(SharedSlice::zeroed(60).unwrap()).is_err());
     }
 }

@@ -16,6 +16,9 @@ pub enum Error {
         /// Bytes of the frame that had arrived, its header included.
         got: usize,
     },
+    /// The other side has written what no channel writes.
+    #[error("the other side has written nonsense: {0}")]
+    Corrupt(&'static str),
     /// The message, or what a frame's header says of it, exceeds [`MAX_MESSAGE`](crate::MAX_MESSAGE).
     #[error("a message of {size} bytes; {} are allowed", crate::MAX_MESSAGE)]
     TooLarge {

@@ -15,10 +15,14 @@
 
 mod channel;
 mod error;
+mod frame;
 mod os;
 mod packet;
 mod pipe;
 mod queue;
+mod receiving;
+mod ring;
+mod sending;
 mod shared;
 
 pub use channel::{Channel, MAX_MESSAGE};
@@ -27,4 +31,6 @@ pub use os::Socket;
 pub use packet::Packet;
 pub use pipe::{Pipe, pipe};
 pub use queue::{Receiver, Sender, bounded};
+pub use receiving::RecvHalf;
+pub use sending::SendHalf;
 pub use shared::{Plain, SharedSlice};

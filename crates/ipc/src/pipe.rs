@@ -66,12 +66,15 @@ impl<S: Serialize, R: DeserializeOwned> Pipe<S, R> {
 }
 
 /// An end travels once: the process that sends it drops its own with the message. One that has
-/// read ahead stays: what it has read would stay behind.
+/// read ahead stays: what it has read would stay behind. So does one with more than 16 messages
+/// behind it in either direction: by then the two sides have settled.
 impl<S, R> Serialize for Pipe<S, R> {
     fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
-        attach(serializer, || match self.channel.has_backlog() {
-            true => Err(io::Error::other("a pipe with messages left to receive cannot travel")),
-            false => Ok(self.channel.socket().try_clone()?.into()),
+        attach(serializer, || match self.channel.is_fresh() {
+            true => Ok(self.channel.socket().try_clone()?.into()),
+            false => Err(io::Error::other(
+                "a pipe in full use, or with messages left to receive, cannot travel",
+            )),
         })
     }
 }

@@ -87,7 +87,10 @@ fn an_end_that_has_read_ahead_does_not_travel() {
     b.send(&2).unwrap();
     assert_eq!(a.recv().unwrap(), 1);
     let error = Packet::encode(&a).unwrap_err();
-    assert_eq!(error.to_string(), "a pipe with messages left to receive cannot travel");
+    assert_eq!(
+        error.to_string(),
+        "a pipe in full use, or with messages left to receive, cannot travel"
+    );
     assert_eq!(a.recv().unwrap(), 2);
     assert!(Packet::encode(&a).is_ok());
 }

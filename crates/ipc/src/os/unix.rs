@@ -61,23 +61,25 @@ impl Socket {
         let _ = self.0.shutdown(Shutdown::Both);
     }
 
-    /// Sends all `bytes`; `handles` arrive with the first of them.
-    pub(crate) fn send(&self, mut bytes: &[u8], handles: &[Handle]) -> io::Result<()> {
+    /// Sends as many bytes of `parts` as the connection takes now; `handles` arrive with the first
+    /// of them. Waits for room for all, or, unless `waits`, for none: [`io::ErrorKind::WouldBlock`].
+    pub(crate) fn send(
+        &self,
+        parts: &[&[u8]],
+        handles: &[Handle],
+        waits: bool,
+    ) -> io::Result<usize> {
         let raw: Vec<RawFd> = handles.iter().map(AsRawFd::as_raw_fd).collect();
         let rights = [ControlMessage::ScmRights(&raw)];
-        let mut attached = if raw.is_empty() { &[][..] } else { &rights[..] };
-        while !bytes.is_empty() {
-            let slices = [IoSlice::new(bytes)];
-            match sendmsg::<()>(self.0.as_raw_fd(), &slices, attached, NO_SIGNAL, None) {
-                Ok(sent) => {
-                    bytes = &bytes[sent..];
-                    attached = &[];
-                }
+        let attached = if raw.is_empty() { &[][..] } else { &rights[..] };
+        let slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        let flags = if waits { NO_SIGNAL } else { NO_SIGNAL | MsgFlags::MSG_DONTWAIT };
+        loop {
+            match sendmsg::<()>(self.0.as_raw_fd(), &slices, attached, flags, None) {
                 Err(Errno::EINTR) => {}
-                Err(error) => return Err(error.into()),
+                sent => return Ok(sent?),
             }
         }
-        Ok(())
     }
 
     /// Receives some bytes, 0 at the end of the connection, and appends what came with them.
@@ -126,14 +128,28 @@ impl Socket {
     /// Waits until bytes, or the end of the connection, can be received; false when `deadline`
     /// passes first.
     pub(crate) fn wait_readable(&self, deadline: Instant) -> io::Result<bool> {
+        self.wait(PollFlags::POLLIN, Some(deadline))
+    }
+
+    /// Waits until bytes can be sent, or the other end is gone; false when `deadline` passes first.
+    pub(crate) fn wait_writable(&self, deadline: Option<Instant>) -> io::Result<bool> {
+        self.wait(PollFlags::POLLOUT, deadline)
+    }
+
+    fn wait(&self, for_what: PollFlags, deadline: Option<Instant>) -> io::Result<bool> {
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let now = Instant::now();
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(now));
             // Rounded up: waking early would turn the rest of the time-out into a busy loop.
-            let left = left.saturating_add(Duration::from_nanos(999_999));
-            let time_out = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            let mut watched = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+            let left = left.map(|left| left.saturating_add(Duration::from_nanos(999_999)));
+            let time_out = left
+                .map(|left| PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX))
+                .unwrap_or(PollTimeout::NONE);
+            let mut watched = [PollFd::new(self.0.as_fd(), for_what)];
             match poll(&mut watched, time_out) {
-                Ok(0) if Instant::now() >= deadline => return Ok(false),
+                Ok(0) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
+                    return Ok(false);
+                }
                 Ok(0) | Err(Errno::EINTR) => {}
                 Ok(_) => return Ok(true),
                 Err(error) => return Err(error.into()),
@@ -183,7 +199,7 @@ pub(crate) fn nameless_memory(len: u64) -> io::Result<File> {
     use nix::sys::memfd::{MFdFlags, memfd_create};
 
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-    let file = File::from(memfd_create("shared-slice", flags)?);
+    let file = File::from(memfd_create("ipc", flags)?);
     file.set_len(len)?;
     fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW))?;
     Ok(file)

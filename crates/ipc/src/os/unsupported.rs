@@ -40,7 +40,7 @@ impl Socket {
         match self.0 {}
     }
 
-    pub(crate) fn send(&self, _: &[u8], _: &[Handle]) -> io::Result<()> {
+    pub(crate) fn send(&self, _: &[&[u8]], _: &[Handle], _: bool) -> io::Result<usize> {
         match self.0 {}
     }
 
@@ -49,6 +49,10 @@ impl Socket {
     }
 
     pub(crate) fn wait_readable(&self, _: Instant) -> io::Result<bool> {
+        match self.0 {}
+    }
+
+    pub(crate) fn wait_writable(&self, _: Option<Instant>) -> io::Result<bool> {
         match self.0 {}
     }
 }
