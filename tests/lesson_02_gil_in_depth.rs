@@ -107,7 +107,7 @@ fn bad_arguments_and_failed_operations_are_named_in_one_line() {
         (2, NATIVE, &["--seed", "-1"]),
         (2, COUNTER, &["--policy", "2.7"]),
         (2, COUNTER, &["--threads", "0"]),
-        (2, COUNTER, &["--interval", "-1"]),
+        (2, COUNTER, &["--interval", "-5ms"]),
         (2, COUNTER, &["--schedule", "a,c"]),
         (2, COUNTER, &["--schedule", "a,a,a,a,a"]),
         (2, COUNTER, &["--policy", "3.10", "--schedule", "a,b,b"]),

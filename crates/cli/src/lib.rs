@@ -7,6 +7,9 @@
 //! - Ctrl-C ends the program at once with status 130. A reader that goes away (`| head`)
 //!   ends it quietly.
 
+use std::any::TypeId;
+use std::env;
+use std::ffi::OsString;
 use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::ops::RangeInclusive;
@@ -66,7 +69,7 @@ impl Output {
 pub fn parse<Args: clap::Parser>() -> Args {
     end_in_good_order_when_stdout_fails();
     end_at_once_on_ctrl_c();
-    read::<Args>().unwrap_or_else(|error| {
+    read::<Args>(env::args_os()).unwrap_or_else(|error| {
         if error.use_stderr() {
             eprintln!("{}", in_one_line(&error));
             process::exit(BAD_ARGUMENTS);
@@ -76,13 +79,18 @@ pub fn parse<Args: clap::Parser>() -> Args {
     })
 }
 
-/// `-1` is a bad value, to be named as one, and not an unknown flag.
-fn read<Args: clap::Parser>() -> std::result::Result<Args, clap::Error> {
-    let mut command = Args::command().mut_args(|arg| match arg.get_action().takes_values() {
-        true => arg.allow_negative_numbers(true),
-        false => arg,
+/// `-1` and `-5ms` are bad values, to be named as such, and not unknown flags.
+fn read<Args: clap::Parser>(
+    arguments: impl IntoIterator<Item = OsString>,
+) -> std::result::Result<Args, clap::Error> {
+    let mut command = Args::command().mut_args(|arg| {
+        let time = arg.get_value_parser().type_id() == TypeId::of::<Duration>();
+        match arg.get_action().takes_values() {
+            true => arg.allow_negative_numbers(true).allow_hyphen_values(time),
+            false => arg,
+        }
     });
-    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    let matches = command.try_get_matches_from_mut(arguments)?;
     Args::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
@@ -188,6 +196,37 @@ mod tests {
                 "{bad}"
             );
         }
+    }
+
+    #[test]
+    fn a_negative_value_is_named_and_an_unknown_flag_too() {
+        #[derive(clap::Parser, Debug)]
+        struct Args {
+            #[arg(long, value_parser = number(1..=64))]
+            workers: Option<u64>,
+            #[arg(long, value_parser = duration(Duration::ZERO..=Duration::from_secs(1)))]
+            delay: Option<Duration>,
+        }
+        for (flags, line) in [
+            ("--workers -1", "'-1' for '--workers <WORKERS>': a whole number from 1 to 64"),
+            (
+                "--delay -5ms",
+                "'-5ms' for '--delay <DELAY>': a time with its unit, from 0s to 1s",
+            ),
+            (
+                "--delay=-5ms",
+                "'-5ms' for '--delay <DELAY>': a time with its unit, from 0s to 1s",
+            ),
+        ] {
+            let error =
+                read::<Args>(["program"].into_iter().chain(flags.split(' ')).map(Into::into));
+            let expected = format!("error: invalid value {line}");
+            assert_eq!(in_one_line(&error.unwrap_err()), expected, "{flags}");
+        }
+        let error = read::<Args>(["program", "-5ms"].map(Into::into)).unwrap_err();
+        assert_eq!(error.kind(), clap::error::ErrorKind::UnknownArgument);
+        let args = read::<Args>(["program", "--delay", "5ms"].map(Into::into)).unwrap();
+        assert_eq!((args.workers, args.delay), (None, Some(Duration::from_millis(5))));
     }
 
     #[test]

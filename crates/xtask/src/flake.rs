@@ -1,4 +1,4 @@
-//! Runs a lesson many times and counts its distinct outputs: alone, on one core, under load.
+//! Runs the programs of a lesson many times and counts its distinct outputs: alone, on one core, under load.
 //!
 //! stdout is what a lesson guarantees: one output, whatever the scheduler does.
 
@@ -16,7 +16,7 @@ use anyhow::{Context, ensure};
 use assert_cmd::Command;
 use similar::TextDiff;
 
-use crate::{Lesson, cargo};
+use crate::{Lesson, cargo, root};
 
 /// A lesson takes a few seconds; one that takes this long hangs.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -26,7 +26,9 @@ const ON_ONE_CORE: [&str; 3] = ["taskset", "-c", "0"];
 /// What a run printed on stdout, or how it failed.
 type Outcome = Result<String, String>;
 
-/// Runs a lesson with `flags` `runs` times in each mode, `jobs` at a time, and prints a line per mode.
+/// Runs each program of a lesson `runs` times in each mode, `jobs` at a time, and prints a line per
+/// mode. With `flags` it runs the one that is called as the lesson, alone: programs of one lesson
+/// know different flags.
 ///
 /// Returns whether every run succeeded with the same output.
 ///
@@ -38,15 +40,26 @@ pub fn flake(
     jobs: usize,
     flags: &[String],
 ) -> anyhow::Result<bool> {
-    let program = build(lesson)?;
+    let folder = build(lesson)?;
+    let programs =
+        if flags.is_empty() { lesson.programs(root()) } else { vec![lesson.name.clone()] };
+    let mut stable = true;
+    for program in programs {
+        println!("{program}");
+        let program = folder.join(program).with_extension(env::consts::EXE_EXTENSION);
+        stable &= flake_program(&program, runs, jobs, flags);
+    }
+    Ok(stable)
+}
+
+fn flake_program(program: &Path, runs: usize, jobs: usize, flags: &[String]) -> bool {
     let with_flags = |mut command: Command| {
         command.args(flags);
         command
     };
-    let plain = || with_flags(Command::new(&program));
-    let pinned = || with_flags(on_one_core(&program));
+    let plain = || with_flags(Command::new(program));
+    let pinned = || with_flags(on_one_core(program));
 
-    println!("{}", lesson.name);
     let mut stable = report("alone", &repeat(plain, runs, jobs));
     if on_one_core(Path::new("true")).output().is_ok_and(|output| output.status.success()) {
         stable &= report("one core", &repeat(pinned, runs, jobs));
@@ -54,16 +67,16 @@ pub fn flake(
         println!("  one core    skipped: `{}` does not work here", ON_ONE_CORE.join(" "));
     }
     stable &= report("under load", &under_load(|| repeat(plain, runs, jobs)));
-    Ok(stable)
+    stable
 }
 
-/// Builds the lesson in the profile that a reader runs, and returns its program.
+/// Builds the lesson in the profile that a reader runs, and returns the folder of its programs.
 fn build(lesson: &Lesson) -> anyhow::Result<PathBuf> {
     let status = cargo(["build", "--quiet", "--locked", "--package", &lesson.name])?;
     ensure!(status.success(), "{} does not build", lesson.name);
     // `cargo xtask` builds this program in the same profile, so the lesson lies beside it.
     let this = env::current_exe().context("cannot find the folder of built programs")?;
-    Ok(this.with_file_name(&lesson.name).with_extension(env::consts::EXE_EXTENSION))
+    Ok(this.with_file_name(""))
 }
 
 fn on_one_core(program: &Path) -> Command {

@@ -33,6 +33,25 @@ impl Lesson {
         found.ok_or_else(|| format!("the lessons are: {known}"))
     }
 
+    /// Its programs: the one that is called as its crate, and those of `src/bin` whose output
+    /// without flags a snapshot shows. Others may wait for somebody, as a server does.
+    #[must_use]
+    pub fn programs(&self, root: &Path) -> Vec<String> {
+        let test = self.name.replace('-', "_");
+        let snapshots = tree::names(root, "tests/snapshots").into_iter();
+        let shown: Vec<_> = snapshots
+            .filter(|file| file.starts_with(&test))
+            .filter_map(|file| tree::read(root, &format!("tests/snapshots/{file}")).ok())
+            .collect();
+        let alone = |program: &str| {
+            let command = format!("$ {program}");
+            shown.iter().any(|text| text.lines().any(|line| line == command))
+        };
+        let others = tree::names(root, &format!("crates/{}/src/bin", self.name)).into_iter();
+        let others = others.map(|file| file.trim_end_matches(".rs").to_owned());
+        [self.name.clone()].into_iter().chain(others.filter(|other| alone(other))).collect()
+    }
+
     fn is_called(&self, wanted: &str) -> bool {
         let (number, topic) = self.slug().split_once('-').unwrap_or((self.slug(), ""));
         let same_number = wanted.parse::<u8>().is_ok_and(|n| number.parse() == Ok(n));
@@ -93,6 +112,27 @@ mod tests {
             let known = "the lessons are: 03-processes, 04-ipc-queue, 13-choosing";
             assert_eq!(find(wanted), Err(known.into()), "{wanted}");
         }
+    }
+
+    #[test]
+    fn the_programs_of_a_lesson_are_its_own_and_those_that_a_snapshot_shows_without_flags() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let lesson = Lesson { name: "lesson-04-ipc-queue".into() };
+        assert_eq!(lesson.programs(root.path()), ["lesson-04-ipc-queue"]);
+
+        for program in ["native.rs", "serve.rs", "turns/main.rs"] {
+            write(&format!("crates/lesson-04-ipc-queue/src/bin/{program}"), "");
+        }
+        write("tests/snapshots/lesson_04_ipc_queue__native.snap", "---\n$ native\n4 answers\n");
+        write("tests/snapshots/lesson_04_ipc_queue_in_depth__turns.snap", "---\n$ turns\n");
+        write("tests/snapshots/lesson_04_ipc_queue__errors.snap", "---\n$ serve --port 0\n");
+        write("tests/snapshots/lesson_05_hybrid__default.snap", "---\n$ serve\n");
+        assert_eq!(lesson.programs(root.path()), ["lesson-04-ipc-queue", "native", "turns"]);
     }
 
     #[test]

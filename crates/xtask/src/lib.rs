@@ -1,7 +1,7 @@
 //! The habits of the house that are programs: `cargo xtask --help` lists them.
 //!
 //! - [`pages`] keeps the code and the outputs on the pages equal to the sources and snapshots.
-//! - [`flake`] runs a lesson many times and counts its distinct outputs.
+//! - [`flake`] runs the programs of a lesson many times and counts their distinct outputs.
 //! - [`bench`] runs the benchmarks one after another.
 //! - [`Lesson`] knows where the parts of a lesson live.
 

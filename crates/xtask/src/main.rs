@@ -34,7 +34,7 @@ enum Habit {
         #[arg(long)]
         bless: bool,
     },
-    /// Run a lesson many times alone, on one core and under load, and count its distinct outputs
+    /// Run a lesson's programs many times alone, on one core and under load, and count its distinct outputs
     Flake {
         /// Its number or name, or `all`
         #[arg(value_parser = one_or_all, value_name = "LESSON")]
@@ -45,7 +45,8 @@ enum Habit {
         /// How many at a time: waits overlap
         #[arg(long, default_value = "1", value_parser = cli::count(1..=256))]
         jobs: usize,
-        /// Flags for the lesson, such as sizes that take less time
+        /// Flags for the lesson's main program, such as sizes that take less time; the others are
+        /// left out then
         #[arg(last = true)]
         flags: Vec<String>,
     },

@@ -25,6 +25,7 @@ use crate::{Lesson, tree};
 
 /// What is wrong with the pages: a line each, and none when all is well.
 ///
+/// - no page at all, which is another folder than the one that was meant;
 /// - a block that differs from what its mark names, has no mark, or names what is not there;
 /// - a lesson without a page, a declared test, a Python counterpart, a row in the README or an
 ///   entry in the summary;
@@ -37,6 +38,9 @@ pub fn check(root: &Path) -> Vec<String> {
     let lessons = Lesson::all(root);
     let pages = Page::all(root);
 
+    if pages.is_empty() {
+        return vec![format!("{}: neither a README.md nor a page in lessons/", root.display())];
+    }
     let mut problems = Vec::new();
     problems.extend(lessons.iter().flat_map(|lesson| missing_parts(root, lesson)));
     problems.extend(pages.iter().flat_map(|page| page.problems(root)));

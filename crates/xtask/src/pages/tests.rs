@@ -88,8 +88,10 @@ fn a_healthy_tree_has_no_problems_and_blessing_changes_nothing() {
 }
 
 #[test]
-fn a_tree_without_lessons_has_no_problems() {
-    assert_eq!(check(tempfile::tempdir().unwrap().path()), [""; 0]);
+fn a_tree_without_pages_is_none_of_ours() {
+    let root = tempfile::tempdir().unwrap();
+    let line = format!("{}: neither a README.md nor a page in lessons/", root.path().display());
+    assert_eq!(check(root.path()), [line]);
 }
 
 #[test]
