@@ -34,6 +34,11 @@ fn hybrid() {
     prints_the_same_everywhere("05_hybrid");
 }
 
+#[test]
+fn synchronization() {
+    prints_the_same_everywhere("06_synchronization");
+}
+
 fn prints_the_same_everywhere(topic: &str) {
     if PYTHONS.is_empty() {
         eprintln!("no Python from 3.9 on is found here: nothing to compare");
