@@ -39,6 +39,11 @@ fn synchronization() {
     prints_the_same_everywhere("06_synchronization");
 }
 
+#[test]
+fn choosing() {
+    prints_the_same_everywhere("13_choosing");
+}
+
 fn prints_the_same_everywhere(topic: &str) {
     if PYTHONS.is_empty() {
         eprintln!("no Python from 3.9 on is found here: nothing to compare");
