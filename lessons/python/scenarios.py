@@ -32,6 +32,9 @@ NAPS = (0.007, 0.010, 0.013, 0.016)
 # A loop that looks at the clock all the time and misses so much of it was interrupted.
 GAP = 0.00005
 
+# A call without a check point inside; to add them up takes about 0.2 ms.
+NUMBERS = range(15_000)
+
 COUNTING_THREADS = 4
 INCREMENTS = 500_000
 
@@ -135,7 +138,15 @@ def wake_ups():
     }
 
 
-def wake_ups_beside(cpu_threads, interval):
+def check_points():
+    return {
+        f"{cpu_threads}, {name}": wake_ups_beside(cpu_threads, "5 ms", name == "apart")
+        for cpu_threads in (2, 4)
+        for name in ("close", "apart")
+    }
+
+
+def wake_ups_beside(cpu_threads, interval, apart=False):
     latencies, done = [], []
 
     def nap_and_wake():
@@ -151,7 +162,11 @@ def wake_ups_beside(cpu_threads, interval):
         while not done:
             pass
 
-    at_once(interval, [nap_and_wake] + cpu_threads * [compute])
+    def compute_in_calls():
+        while not done:
+            sum(NUMBERS)
+
+    at_once(interval, [nap_and_wake] + cpu_threads * [compute_in_calls if apart else compute])
     return latencies
 
 
@@ -220,6 +235,7 @@ SCENARIOS = {
     "native": native,
     "turns": turns,
     "wake-ups": wake_ups,
+    "check-points": check_points,
     "lost-updates": lost_updates,
 }
 

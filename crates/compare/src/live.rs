@@ -13,8 +13,9 @@ use timeline::State;
 
 use crate::CheckPoints;
 use crate::scenario::{
-    COUNT, COUNT_WITH_A_CALL, COUNTING_THREADS, CPU_THREADS, INTERVALS, Interval, NAPS,
-    Scenario, Series, TASK, WAIT, WAITS, compared, wake_ups,
+    APART, CHECK_POINTS, CHECKING_THREADS, COUNT, COUNT_WITH_A_CALL, COUNTING_THREADS,
+    CPU_THREADS, INTERVALS, Interval, NAPS, Scenario, Series, TASK, WAIT, WAITS, compared,
+    wake_ups, wake_ups_by_check_points,
 };
 
 /// The squares that native code adds up in one call, about as long as Python hashes 1 MiB.
@@ -50,7 +51,18 @@ pub fn measure(scenario: Scenario, check_points: CheckPoints) -> Series {
             .iter()
             .flat_map(|&threads| INTERVALS.iter().map(move |interval| (threads, interval)))
             .map(|(threads, interval)| {
-                (wake_ups(threads, interval), wake_ups_beside(threads, interval))
+                (wake_ups(threads, interval), wake_ups_beside(threads, interval, || ()))
+            })
+            .collect(),
+        Scenario::CheckPoints => CHECKING_THREADS
+            .iter()
+            .flat_map(|&threads| {
+                let interval = &INTERVALS[1];
+                let close = wake_ups_beside(threads, interval, || ());
+                let apart = wake_ups_beside(threads, interval, || spin(APART));
+                CHECK_POINTS.into_iter().zip([close, apart]).map(move |(name, wake_ups)| {
+                    (wake_ups_by_check_points(threads, name), wake_ups)
+                })
             })
             .collect(),
         Scenario::LostUpdates => [(COUNT, false), (COUNT_WITH_A_CALL, true)]
@@ -139,7 +151,12 @@ fn turns(mut starts: Vec<Start>) -> Vec<f64> {
         .collect()
 }
 
-fn wake_ups_beside(cpu_threads: usize, interval: &Interval) -> Vec<f64> {
+/// Beside threads that do such work from one check point to the next.
+fn wake_ups_beside(
+    cpu_threads: usize,
+    interval: &Interval,
+    work: impl Fn() + Sync,
+) -> Vec<f64> {
     let done = AtomicBool::new(false);
     let nap_and_wake = |token: &mut Token<'_>| {
         let mut latencies = Vec::new();
@@ -155,6 +172,7 @@ fn wake_ups_beside(cpu_threads: usize, interval: &Interval) -> Vec<f64> {
     };
     let compute = |token: &mut Token<'_>| {
         while !done.load(Ordering::Relaxed) {
+            work();
             token.check_point();
         }
         Vec::new()
@@ -164,6 +182,11 @@ fn wake_ups_beside(cpu_threads: usize, interval: &Interval) -> Vec<f64> {
         _ => compute(token),
     });
     latencies.concat()
+}
+
+fn spin(time: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < time {}
 }
 
 /// The fraction of all increments that is missing in the end.

@@ -3,8 +3,9 @@
 use serde::Serialize;
 
 use crate::scenario::{
-    BEYOND, COUNT, COUNT_WITH_A_CALL, CPU_THREADS, IN_A_ROW, IN_THREADS, INTERVALS, Interval,
-    RATIO, Scenario, Series, wake_ups,
+    BEYOND, CHECK_POINTS, CHECKING_THREADS, COUNT, COUNT_WITH_A_CALL, CPU_THREADS, IN_A_ROW,
+    IN_THREADS, INTERVALS, Interval, RATIO, Scenario, Series, wake_ups,
+    wake_ups_by_check_points,
 };
 
 /// One series of one scenario in figures: seconds, or fractions. Without a sample there are none.
@@ -93,6 +94,7 @@ pub fn tables(scenario: Scenario, rows: &[(&str, &Series)]) -> String {
             }),
         }],
         Scenario::WakeUps => CPU_THREADS.map(wake_ups_beside).into(),
+        Scenario::CheckPoints => CHECKING_THREADS.map(wake_ups_by_their_check_points).into(),
         Scenario::LostUpdates => vec![Table {
             heading: "Increments of four threads that are lost, in per cent".into(),
             columns: [COUNT, COUNT_WITH_A_CALL].map(|name| column(name, Unit::PerCent)).into(),
@@ -117,6 +119,24 @@ fn wake_ups_beside(threads: usize) -> Table {
         columns: by_interval(&[("p50", 50), ("p90", 90)], |interval| {
             wake_ups(threads, interval)
         }),
+    }
+}
+
+fn wake_ups_by_their_check_points(threads: usize) -> Table {
+    let columns = CHECK_POINTS.into_iter().flat_map(|group| {
+        [("p50", 50), ("p90", 90)].map(|(heading, p)| Column {
+            group,
+            heading,
+            series: wake_ups_by_check_points(threads, group),
+            p,
+            unit: Unit::Milliseconds,
+        })
+    });
+    Table {
+        heading: format!(
+            "Wake-up beside {threads}, their check points close or 0.2 ms apart, in ms"
+        ),
+        columns: columns.collect(),
     }
 }
 

@@ -26,6 +26,8 @@ pub enum Scenario {
     Turns,
     /// How long an I/O thread takes to run again beside threads that compute
     WakeUps,
+    /// The same at the default interval, by how far apart the check points of the others are
+    CheckPoints,
     /// Increments of a common counter that are missing in the end
     LostUpdates,
 }
@@ -77,6 +79,13 @@ pub const NAPS: [Duration; 4] = [
     Duration::from_millis(16),
 ];
 
+/// Where the check points of threads that compute are, in names of series: as close as a loop
+/// has them, or [`APART`].
+pub const CHECK_POINTS: [&str; 2] = ["close", "apart"];
+pub const APART: Duration = Duration::from_micros(200);
+/// Threads that compute so.
+pub const CHECKING_THREADS: [usize; 2] = [2, 4];
+
 /// How many threads count, with the shortest interval.
 pub const COUNTING_THREADS: usize = 4;
 
@@ -90,6 +99,11 @@ pub const COUNT_WITH_A_CALL: &str = "with a call";
 /// The wake-ups beside so many threads that compute.
 pub fn wake_ups(cpu_threads: usize, interval: &Interval) -> String {
     format!("{cpu_threads} at {}", interval.name)
+}
+
+/// The wake-ups beside so many threads that compute with such check points.
+pub fn wake_ups_by_check_points(cpu_threads: usize, check_points: &str) -> String {
+    format!("{cpu_threads}, {check_points}")
 }
 
 /// Two tasks, by the time of each alone and of both in threads.
@@ -120,6 +134,12 @@ impl Scenario {
             Scenario::WakeUps => CPU_THREADS
                 .iter()
                 .flat_map(|&threads| INTERVALS.map(|interval| wake_ups(threads, &interval)))
+                .collect(),
+            Scenario::CheckPoints => CHECKING_THREADS
+                .iter()
+                .flat_map(|&threads| {
+                    CHECK_POINTS.map(|name| wake_ups_by_check_points(threads, name))
+                })
                 .collect(),
             Scenario::LostUpdates => [COUNT, COUNT_WITH_A_CALL].map(String::from).into(),
         }

@@ -8,8 +8,9 @@ use simulator::{INCREMENT, Instruction, Lock, Machine, Process, Run, Step, Threa
 
 use crate::CheckPoints;
 use crate::scenario::{
-    COUNT, COUNT_WITH_A_CALL, COUNTING_THREADS, CPU_THREADS, INTERVALS, Interval, NAPS,
-    Scenario, Series, TASK, WAIT, WAITS, compared, wake_ups,
+    APART, CHECK_POINTS, CHECKING_THREADS, COUNT, COUNT_WITH_A_CALL, COUNTING_THREADS,
+    CPU_THREADS, INTERVALS, Interval, NAPS, Scenario, Series, TASK, WAIT, WAITS, compared,
+    wake_ups, wake_ups_by_check_points,
 };
 
 /// How long native code is busy with a buffer.
@@ -37,7 +38,19 @@ pub fn measure(scenario: Scenario, check_points: CheckPoints, seed: u64) -> Seri
             .iter()
             .flat_map(|&threads| INTERVALS.iter().map(move |interval| (threads, interval)))
             .map(|(threads, interval)| {
-                (wake_ups(threads, interval), wake_ups_beside(threads, interval, seed))
+                let latencies = wake_ups_beside(threads, interval, forever(), seed);
+                (wake_ups(threads, interval), latencies)
+            })
+            .collect(),
+        Scenario::CheckPoints => CHECKING_THREADS
+            .iter()
+            .flat_map(|&threads| {
+                let call = Step::Native { time: APART, gives_lock: false };
+                let calls = vec![Step::Loop(u64::MAX, vec![call])];
+                CHECK_POINTS.into_iter().zip([forever(), calls]).map(move |(name, compute)| {
+                    let latencies = wake_ups_beside(threads, &INTERVALS[1], compute, seed);
+                    (wake_ups_by_check_points(threads, name), latencies)
+                })
             })
             .collect(),
         Scenario::LostUpdates => [(COUNT, false), (COUNT_WITH_A_CALL, true)]
@@ -57,10 +70,15 @@ fn turns_at(interval: &Interval, seed: u64) -> Vec<f64> {
     seconds(run.turns(0))
 }
 
-fn wake_ups_beside(cpu_threads: usize, interval: &Interval, seed: u64) -> Vec<f64> {
+fn wake_ups_beside(
+    cpu_threads: usize,
+    interval: &Interval,
+    compute: Vec<Step>,
+    seed: u64,
+) -> Vec<f64> {
     let naps = NAPS.map(Step::Io).into();
     let scripts = iter::once(vec![Step::Loop(u64::MAX, naps)])
-        .chain(iter::repeat_n(forever(), cpu_threads))
+        .chain(iter::repeat_n(compute, cpu_threads))
         .collect();
     seconds(watched(interval, scripts, seed).wake_ups(0))
 }
