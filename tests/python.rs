@@ -40,6 +40,11 @@ fn synchronization() {
 }
 
 #[test]
+fn async() {
+    prints_the_same_everywhere("12_async");
+}
+
+#[test]
 fn choosing() {
     prints_the_same_everywhere("13_choosing");
 }
