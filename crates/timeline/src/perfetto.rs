@@ -48,14 +48,16 @@ impl Timeline {
             let of = &threads[thread].process;
             processes.iter().position(|process| process == of).expect("it was named above") + 1
         };
-        for (hand_over, id) in hand_overs(&threads).iter().zip(1..) {
+        for (hand_over, id) in hand_overs(&threads).iter().zip(1_usize..) {
             // A flow starts inside a slice: its end is outside.
             let given = micros(hand_over.given).saturating_sub(1);
             for (phase, thread, at) in
                 [("s", hand_over.from, given), ("f", hand_over.to, micros(hand_over.at))]
             {
                 write(json!({
-                    "ph": phase, "name": "hand-over", "cat": "lock", "id": id,
+                    "ph": phase, "name": "hand-over", "cat": "lock",
+                    // In hexadecimal text, as Chrome itself writes it: some readers take no numbers.
+                    "id": format!("{id:#x}"),
                     "pid": pid_of(thread), "tid": thread + 1, "ts": at,
                     // To the slice that begins here, not to the one before it.
                     "bp": "e",
@@ -128,11 +130,11 @@ mod tests {
                 }
                 "s" => {
                     assert_eq!(threads[&tid].0, pid);
-                    assert_eq!(flows.insert(number(event, "id"), number(event, "ts")), None);
+                    assert_eq!(flows.insert(event["id"].as_str(), number(event, "ts")), None);
                 }
                 "f" => {
                     assert_eq!(threads[&tid].0, pid);
-                    let started = flows.remove(&number(event, "id")).unwrap();
+                    let started = flows.remove(&event["id"].as_str()).unwrap();
                     assert!(started <= number(event, "ts"));
                 }
                 other => panic!("unknown phase {other}"),
@@ -205,6 +207,50 @@ mod tests {
             events.iter().filter(|event| event["name"] == "hand-over").collect();
         let at = |flow: &Value| (flow["tid"].as_u64().unwrap(), flow["ts"].as_u64().unwrap());
         assert_eq!(flows.iter().map(|flow| at(flow)).collect::<Vec<_>>(), [(1, 4), (2, 6)]);
+    }
+
+    #[test]
+    fn a_reader_of_somebody_elses_making_finds_what_was_recorded() {
+        use typescript_tsbuildinfo::{TraceEventType, TraceJson};
+        let timeline = Timeline::new();
+        push(&mut timeline.lane("p", "A"), State::Run, 0, 5_000);
+        push(&mut timeline.lane("q", "B \"quoted\""), State::Io, 6_000, 9_000);
+        push(&mut timeline.lane("p", "C"), State::Run, 7_000, 8_500);
+        let mut json = Vec::new();
+        timeline.write_perfetto(&mut json).unwrap();
+        let events: TraceJson = serde_json::from_slice(&json).unwrap();
+
+        let of = |kind| events.iter().filter(move |event| event.ph == kind);
+        let spans: Vec<_> = of(TraceEventType::Complete)
+            .map(|event| (event.name.as_str(), event.pid, event.tid, event.ts, event.dur))
+            .collect();
+        let (run, io) = (State::Run.name(), State::Io.name());
+        assert_eq!(
+            spans,
+            [
+                (run, 1, 1, 0.0, Some(5.0)),
+                (io, 2, 2, 6.0, Some(3.0)),
+                (run, 1, 3, 7.0, Some(1.0))
+            ]
+        );
+        let named: Vec<_> = of(TraceEventType::Metadata)
+            .map(|event| (event.name.as_str(), event.tid, event.args["name"].as_str().unwrap()))
+            .collect();
+        assert_eq!(
+            named,
+            [
+                ("process_name", 1, "p"),
+                ("thread_name", 1, "A"),
+                ("process_name", 2, "q"),
+                ("thread_name", 2, "B \"quoted\""),
+                ("thread_name", 3, "C"),
+            ]
+        );
+        let flow = |kind| {
+            of(kind).map(|event| (event.id.as_deref(), event.tid, event.ts)).collect::<Vec<_>>()
+        };
+        assert_eq!(flow(TraceEventType::FlowStart), [(Some("0x1"), 1, 4.0)]);
+        assert_eq!(flow(TraceEventType::FlowEnd), [(Some("0x1"), 3, 7.0)]);
     }
 
     #[test]
