@@ -1,160 +1,107 @@
-//! The parent's side of one worker.
+//! The parent's side of one worker process.
 
-use std::any::type_name;
-use std::process::{self, Command, ExitStatus};
-use std::time::{Duration, Instant};
-use std::{env, io, thread};
+use std::env;
+use std::process::{self, Command};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
-use ipc::{Channel, Packet, Socket};
+use ipc::{Channel, Packet, RecvHalf, SendHalf, Socket};
 
-use crate::worker::{self, Answer, MARK};
-use crate::{Ended, Error, Remote, Task, os};
+use crate::message::{Answer, VERSION};
+use crate::{Ended, Error, os, worker};
 
-/// How long a new process may take until it reports for work.
-const START: Duration = Duration::from_secs(30);
-/// How long a process may take to end after its connection has.
-const END: Duration = Duration::from_secs(1);
-
-/// A worker process, ended and reaped when dropped.
+/// A worker process. Dropped, it is killed and reaped.
 #[derive(Debug)]
 pub(crate) struct Child {
-    process: process::Child,
-    channel: Channel,
-    /// Ended and reaped: it takes no more tasks.
-    over: bool,
+    pid: u32,
+    /// None when it has been reaped: then its number may be somebody else's.
+    process: Mutex<Option<process::Child>>,
 }
 
 impl Child {
-    /// Starts this program anew as a worker.
-    pub(crate) fn start<T: Task>() -> Result<Self, Error> {
+    /// Starts this program anew as a worker for the task type called `task`.
+    pub(crate) fn start(task: &str) -> Result<(Self, SendHalf, RecvHalf), Error> {
         if worker::asked_for().is_some() && !worker::serves() {
             return Err(Error::NotServed);
         }
         let start = || {
             let (ours, theirs) = Socket::pair()?;
             let mut command = Command::new(env::current_exe()?);
-            command.arg(MARK).arg(type_name::<T>()).stdin(theirs);
+            command.arg(worker::MARK).arg(task).stdin(theirs);
             os::set_apart(&mut command);
             // The command goes out of scope here, and with it our copy of the worker's end:
             // else its end of file would never come.
-            Ok(Self { process: command.spawn()?, channel: ours.into(), over: false })
+            Ok((command.spawn()?, ours))
         };
-        start().map_err(Error::Start)
+        let (process, ours) = start().map_err(Error::start)?;
+        let (out, input) = Channel::from(ours).split();
+        Ok((Self { pid: process.id(), process: Some(process).into() }, out, input))
     }
 
-    /// Waits until the worker reports for work.
-    pub(crate) fn ready(&mut self) -> Result<(), Error> {
-        match self.channel.recv_timeout(START) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(Error::NotReady(self.reap())),
-        }
+    fn process(&self) -> MutexGuard<'_, Option<process::Child>> {
+        self.process.lock().expect("no panic while a process is locked")
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.process.id()
+        self.pid
     }
 
-    /// The connection, to end it from another thread.
-    pub(crate) fn socket(&self) -> &Socket {
-        self.channel.socket()
-    }
-
-    /// Whether the process is gone.
-    pub(crate) fn is_over(&self) -> bool {
-        self.over
-    }
-
-    /// Sends a task. An error says that it did not arrive whole: it never runs.
-    pub(crate) fn send(&mut self, task: &Packet) -> Result<(), Error> {
-        self.channel.send(task).map_err(|error| match error {
-            ipc::Error::Disconnected => Error::Died(self.reap()),
-            error => Error::Encode { what: "task", source: error.into() },
-        })
-    }
-
-    /// Waits for what came of the task: its output, still encoded.
-    pub(crate) fn receive(&mut self) -> Result<Packet, Error> {
-        loop {
-            let answer = self.channel.recv().map_err(|error| self.lost(error))?;
-            let decode =
-                |source: ipc::Error| Error::Decode { what: "output", source: source.into() };
-            let (answer, output) = answer.split_first().map_err(decode)?;
-            let remote = |remote: Remote| Box::new(remote).into();
-            return Err(match answer {
-                Answer::Ready => continue,
-                Answer::Done => return Ok(output),
-                Answer::Failed(error) => Error::Failed(error),
-                Answer::Panicked(panic) => Error::Panicked {
-                    message: panic.message,
-                    place: panic.place,
-                    backtrace: panic.backtrace,
-                    pid: self.pid(),
-                },
-                Answer::TaskUnreadable(error) => {
-                    Error::Decode { what: "task", source: remote(error) }
-                }
-                Answer::OutputUnsendable(error) => {
-                    Error::Encode { what: "output", source: remote(error) }
-                }
-            });
+    /// Ends the process, whatever it does. One that has ended is no error, nor below.
+    pub(crate) fn kill(&self) {
+        if let Some(process) = &mut *self.process() {
+            let _ = process.kill();
         }
     }
 
-    /// The connection has ended, or broke in the middle of a frame. Either way there is no place
-    /// to go on from, and the worker ends with it.
-    fn lost(&mut self, error: ipc::Error) -> Error {
-        match error {
-            ipc::Error::Disconnected | ipc::Error::Truncated { .. } => Error::Died(self.reap()),
-            error => {
-                self.channel.socket().shut_down();
-                self.reap();
-                Error::Decode { what: "output", source: error.into() }
-            }
+    /// Asks the process to end, where there is a word for it.
+    pub(crate) fn terminate(&self) {
+        if let Some(process) = &mut *self.process() {
+            os::terminate(process);
         }
     }
 
-    /// Ends a worker that has nothing to do: it sees the end of its connection.
-    pub(crate) fn finish(mut self) {
-        self.channel.socket().shut_down();
-        self.reap();
+    /// What Ctrl-C does, where there is such a thing.
+    pub(crate) fn interrupt(&self) {
+        if let Some(process) = &mut *self.process() {
+            os::interrupt(process);
+        }
     }
 
-    /// The end of a process whose connection has ended. The status comes a moment after the end
-    /// of file; a process that lives on without its connection is killed.
-    fn reap(&mut self) -> Ended {
-        let pid = self.pid();
-        self.over = true;
-        let status = wait_at_most(&mut self.process, END).and_then(|status| match status {
-            Some(status) => Ok(status),
-            None => self.process.kill().and_then(|()| self.process.wait()),
-        });
+    /// The end of a process whose connection has ended. The status of one that ends stands
+    /// before its connection closes: it is not changed by the kill, which is for a process that
+    /// lives on without its connection.
+    pub(crate) fn reap(&self) -> Ended {
+        let pid = self.pid;
+        let Some(mut process) = self.process().take() else { return Ended::Unknown { pid } };
+        let _ = process.kill();
         // No status is left where the program that started this one had it ignore its children.
-        status.map_or(Ended::Unknown { pid }, |status| os::ended(status, pid))
+        process.wait().map_or(Ended::Unknown { pid }, |status| os::ended(status, pid))
+    }
+
+    /// Waits until the worker reports for work.
+    pub(crate) fn ready(&self, input: &mut RecvHalf, deadline: Duration) -> Result<(), Error> {
+        match input.recv_timeout(deadline) {
+            Ok(word) => greet(&word).inspect_err(|_| drop(self.reap())),
+            Err(ipc::Error::TimedOut) => {
+                self.reap();
+                Err(Error::Late(deadline))
+            }
+            Err(_) => Err(Error::NotReady(self.reap())),
+        }
+    }
+}
+
+/// Checks the first word of a worker.
+fn greet(word: &Packet) -> Result<(), Error> {
+    match postcard::from_bytes::<Answer<()>>(word.bytes()) {
+        Ok(Answer::Ready(VERSION)) => Ok(()),
+        Ok(Answer::Ready(theirs)) => Err(Error::Version { ours: VERSION, theirs }),
+        _ => Err(Error::Version { ours: VERSION, theirs: 0 }),
     }
 }
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // Both fail only for a process that has been reaped already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// The standard library waits for ever or not at all; in between it takes a look now and then.
-/// This runs only while a process is on its way out.
-fn wait_at_most(
-    process: &mut process::Child,
-    most: Duration,
-) -> io::Result<Option<ExitStatus>> {
-    let deadline = Instant::now() + most;
-    let mut pause = Duration::from_micros(50);
-    loop {
-        let status = process.try_wait()?;
-        if status.is_some() || Instant::now() >= deadline {
-            return Ok(status);
-        }
-        thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(10));
+        self.reap();
     }
 }

@@ -1,36 +1,50 @@
-use std::fmt;
-use std::io;
 use std::sync::Arc;
+use std::time::Duration;
+use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Failed;
-
 /// Why a task has no result. Every task fails for a reason of its own; what happens to one does
 /// not touch the others.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A pool of no workers would never run a task.
-    #[error("a pool of 0 workers; 1 or more is allowed")]
-    NoWorkers,
+    /// What was asked for is impossible, or comes too late. Nothing was started.
+    #[error("{0}")]
+    Rejected(&'static str),
     /// The program that would be the worker does not begin with [`serve`](crate::serve): it
     /// would start itself for ever.
     #[error("this process was started as a worker, and its main does not begin with serve")]
     NotServed,
-    /// The operating system did not start the process.
+    /// The operating system did not start the process, or a thread beside it.
     #[error("cannot start a worker")]
-    Start(#[source] io::Error),
-    /// The process started and did not report for work.
+    Start(#[source] Arc<io::Error>),
+    /// The process started, and ended before it reported for work.
     #[error("a worker did not become ready: {0}")]
     NotReady(Ended),
+    /// The process started, did not report for work in time, and was killed.
+    #[error("a worker did not become ready within {0:?}")]
+    Late(Duration),
+    /// The worker is another version of this program: the file was replaced meanwhile.
+    #[error(
+        "a worker speaks version {theirs} of the protocol, and this process version {ours}"
+    )]
+    Version {
+        /// Of this process.
+        ours: u32,
+        /// Of the worker.
+        theirs: u32,
+    },
+    /// The initializer did not do its work in a worker.
+    #[error("the initializer of a worker failed")]
+    Initializer(#[source] Arc<Error>),
     /// The task, or its output, cannot be turned into a message.
     #[error("the {what} cannot be encoded")]
     Encode {
         /// `task` or `output`.
         what: &'static str,
         /// Why not.
-        source: Failed,
+        source: Cause,
     },
     /// The bytes that arrived are not the task, or the output, that was sent.
     #[error("the {what} cannot be decoded")]
@@ -38,7 +52,7 @@ pub enum Error {
         /// `task` or `output`.
         what: &'static str,
         /// Why not.
-        source: Failed,
+        source: Cause,
     },
     /// The task returned an error.
     #[error("the task failed")]
@@ -52,21 +66,79 @@ pub enum Error {
         place: String,
         /// The stack of the worker at the panic, as text.
         backtrace: String,
-        /// The worker's process.
-        pid: u32,
+        /// Who ran it.
+        at: At,
     },
     /// The worker ended while it ran the task.
     #[error("worker {0}")]
-    Died(Ended),
-    /// The task was still waiting when its pool was dropped.
+    Died(Death),
+    /// The task ran longer than it was allowed to, and its worker was killed.
+    #[error("timed out after {after:?}")]
+    TimedOut {
+        /// The time that it was allowed.
+        after: Duration,
+        /// Who ran it.
+        at: At,
+    },
+    /// The task was taken back before it began, or ended with its pool.
     #[error("cancelled")]
     Cancelled,
-    /// The pool could not replace a worker, and runs no more tasks.
+    /// A worker could not be replaced, or was not to be; the pool runs no more tasks.
     #[error("the pool is broken")]
     Broken(#[source] Arc<Error>),
 }
 
-/// How a worker's process ended.
+/// An error of any kind, shared.
+pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
+
+impl Error {
+    pub(crate) fn start(error: io::Error) -> Self {
+        Self::Start(error.into())
+    }
+
+    pub(crate) fn encode(
+        what: &'static str,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        Self::Encode { what, source: Arc::new(source) }
+    }
+
+    pub(crate) fn decode(
+        what: &'static str,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        Self::Decode { what, source: Arc::new(source) }
+    }
+}
+
+/// Which worker ran which task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct At {
+    /// The worker's number in its pool, from 0; the replacement of a worker has the same one.
+    pub worker: usize,
+    /// Its process.
+    pub pid: u32,
+    /// The number of the task in its pool, from 0, in the order in which they were handed in.
+    pub task: u64,
+}
+
+/// The end of a worker in the middle of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Death {
+    /// How the process ended.
+    pub ended: Ended,
+    /// Which one, and in which task.
+    pub at: At,
+}
+
+/// Who and what differ from run to run: they are in the fields, and not in the text.
+impl fmt::Display for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.ended.fmt(f)
+    }
+}
+
+/// How a process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ended {

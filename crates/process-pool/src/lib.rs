@@ -40,16 +40,41 @@
 //! - Every [`Future`] ends. A pool or process that is dropped ends its workers and reaps them.
 //! - A worker whose parent is gone ends, even in the middle of a task.
 
+mod builder;
 mod child;
+mod chunk;
+mod collector;
+mod dispatch;
 mod error;
+mod future;
+mod job;
+mod life;
+mod log;
+mod map;
+mod message;
+mod metrics;
 mod os;
 mod pool;
 mod process;
+mod shared;
+mod slot;
 mod task;
 mod worker;
 
-pub use error::{Ended, Error, Remote};
+pub use builder::{Builder, Policy, TaskOptions};
+pub use error::{At, Cause, Death, Ended, Error, Remote};
+pub use future::{Future, Until, as_completed, wait};
+pub use life::Life;
+pub use log::{Record, log};
+pub use map::Map;
+pub use metrics::{Metrics, WorkerMetrics};
 pub use os::kill_this_process;
-pub use pool::{Future, Pool};
+pub use pool::Pool;
 pub use process::Process;
 pub use task::{Failed, Task, Tasks, serve};
+
+/// Calls what somebody wants called at the end of a task. Its panic, which has been printed, is
+/// its own: the thread has more to do.
+fn call(watcher: slot::Watcher) {
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(watcher));
+}

@@ -1,120 +1,148 @@
-//! A fixed number of workers. One thread of the parent belongs to each: it hands the worker a
-//! task, waits for what comes back, and starts another worker when this one dies. It sleeps in
-//! the operating system meanwhile; nothing polls.
+//! The pool itself: handing in, and ending.
 
-use std::collections::VecDeque;
+use std::fmt;
 use std::marker::PhantomData;
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-use ipc::{Packet, Socket};
+use ipc::Packet;
 
-use crate::child::Child;
-use crate::process::{decode, encode};
-use crate::{Error, Task};
+use crate::builder::{Builder, Settings};
+use crate::collector::{self, Collector};
+use crate::dispatch::Phase;
+use crate::job::Job;
+use crate::map::Map;
+use crate::message::Order;
+use crate::metrics::{Metrics, WorkerMetrics};
+use crate::shared::Shared;
+use crate::slot::Slot;
+use crate::{Error, Future, Task, TaskOptions};
 
 /// A pool of worker processes for tasks of one type.
 ///
-/// A worker that dies fails the task it runs and is replaced; the tasks that wait are run by
-/// the others. [`shutdown`](Self::shutdown) waits for every task; dropping the pool cancels
-/// what has not ended (`multiprocessing.Pool` and `ProcessPoolExecutor` differ in just this
-/// when their `with` block ends). Either way no process is left.
-#[derive(Debug)]
+/// A worker that dies fails the task it runs and is replaced; the tasks that it had not begun
+/// are run by the others. [`shutdown`](Self::shutdown) waits for every task; dropping the pool
+/// cancels what has not ended (`multiprocessing.Pool` and `ProcessPoolExecutor` differ in just
+/// this when their `with` block ends). Either way no process is left.
 pub struct Pool<T> {
-    shared: Arc<Shared>,
-    drivers: Vec<JoinHandle<()>>,
+    pub(crate) shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
     tasks: PhantomData<fn(T)>,
 }
 
-/// The result of a submitted task, when it comes. Every future ends: with the output, or with
-/// what went wrong.
-#[derive(Debug)]
-pub struct Future<T: Task> {
-    outcome: Receiver<Outcome>,
-    task: PhantomData<fn() -> T>,
-}
-
-/// An output, still encoded.
-type Outcome = Result<Packet, Error>;
-
-/// A task on its way. Dropped without an outcome, it ends its future as cancelled.
-#[derive(Debug)]
-struct Job {
-    task: Packet,
-    outcome: Sender<Outcome>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    /// Tasks that found no idle worker.
-    waiting: VecDeque<Job>,
-    /// Idle workers, the one that has been idle longest first: fresh tasks spread over all.
-    idle: VecDeque<usize>,
-    /// How a task reaches an idle worker's driver; empty when the pool takes no more.
-    mailboxes: Vec<Sender<Job>>,
-    /// The workers' connections, to end them from here.
-    sockets: Vec<Socket>,
-    replaced: usize,
-    phase: Phase,
-}
-
-#[derive(Debug)]
-enum Phase {
-    Open,
-    /// No worker could be started; the tasks that wait have failed with this cause.
-    Broken(Arc<Error>),
-    /// The pool is being dropped: whatever runs is cancelled.
-    Cancelled,
+impl<T> fmt::Debug for Pool<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("metrics", &self.metrics()).finish_non_exhaustive()
+    }
 }
 
 impl<T: Task> Pool<T> {
-    /// Starts `workers` processes and waits until all are ready.
+    /// Starts so many worker processes and waits until all are ready.
     ///
     /// # Errors
-    /// [`Error::NoWorkers`], [`Error::Start`], [`Error::NotReady`].
+    /// As [`Builder::build`].
     pub fn new(workers: usize) -> Result<Self, Error> {
-        if workers == 0 {
-            return Err(Error::NoWorkers);
-        }
-        // First all are started, then all are waited for: they start side by side.
-        let mut children =
-            (0..workers).map(|_| Child::start::<T>()).collect::<Result<Vec<_>, _>>()?;
-        children.iter_mut().try_for_each(Child::ready)?;
+        Self::builder().workers(workers).build()
+    }
 
-        let sockets = children.iter().map(|child| child.socket().try_clone());
-        let sockets = sockets.collect::<Result<_, _>>().map_err(Error::Start)?;
-        let (mailboxes, inboxes): (_, Vec<_>) =
-            children.iter().map(|_| mpsc::channel()).unzip();
-        let shared = Arc::new(Shared {
-            state: Mutex::new(State {
-                waiting: VecDeque::new(),
-                idle: (0..workers).collect(),
-                mailboxes,
-                sockets,
-                replaced: 0,
-                phase: Phase::Open,
-            }),
-        });
-        let mut pool = Self { shared, drivers: Vec::new(), tasks: PhantomData };
-        for (worker, (child, inbox)) in children.into_iter().zip(inboxes).enumerate() {
-            let driver = Driver { worker, inbox, shared: pool.shared.clone() };
-            let thread = thread::Builder::new().name(format!("worker-{worker}"));
-            // A thread that does not start drops its child, and the pool ends the others.
-            let thread = thread.spawn(move || driver.run::<T>(child)).map_err(Error::Start)?;
-            pool.drivers.push(thread);
+    /// For a pool that is told more than how many workers it has.
+    pub fn builder() -> Builder<T> {
+        Builder::new()
+    }
+
+    pub(crate) fn start(settings: Settings) -> Result<Self, Error> {
+        let shared = Arc::new(Shared::new(settings));
+        // First all are started, then all are waited for: they start side by side.
+        let starts = (0..shared.settings.workers).map(|_| shared.start());
+        let mut processes = starts.collect::<Result<Vec<_>, _>>()?;
+        for (line, input) in &mut processes {
+            collector::report(line, input, &shared)?;
         }
+        let mut pool = Self { shared, threads: Vec::new(), tasks: PhantomData };
+        for (index, (line, input)) in processes.into_iter().enumerate() {
+            pool.shared.state().workers[index].connect(line.clone());
+            let collector = Collector { shared: pool.shared.clone(), index };
+            pool.shared.state().collectors += 1;
+            let started =
+                pool.thread(format!("worker-{index}"), move || collector.run(line, input));
+            // A thread that does not start drops its process, and the pool ends the others.
+            started.inspect_err(|_| pool.shared.state().collectors -= 1)?;
+        }
+        let shared = pool.shared.clone();
+        pool.thread("pool-clock".into(), move || shared.keep_time())?;
         Ok(pool)
     }
 
+    fn thread(
+        &mut self,
+        name: String,
+        run: impl FnOnce() + Send + 'static,
+    ) -> Result<(), Error> {
+        let thread = thread::Builder::new().name(name).spawn(run).map_err(Error::start)?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    /// Hands a task in and does not wait. A task that cannot be encoded, or comes to a broken
+    /// pool, ends with that error.
+    pub fn submit(&self, task: T) -> Future<T> {
+        self.submit_with(task, self.shared.settings.options)
+    }
+
+    /// The same, for a task that asks for more than the pool's others.
+    pub fn submit_with(&self, task: T, options: TaskOptions) -> Future<T> {
+        let shared = &self.shared;
+        let id = shared.ids(1);
+        // Consumes the task: an end of a pipe in it must not stay open on this side.
+        let order = match options.time_out {
+            Some(_) => Order::Timed(task),
+            None => Order::Task(task),
+        };
+        let encoded = shared.encoding(|| Packet::encode(&order));
+        drop(order);
+        let slot = match encoded {
+            Ok(task) => {
+                let slot = Arc::new(Slot::new(id, task, &options));
+                shared.submit(Job::Task(slot.clone()));
+                slot
+            }
+            Err(error) => Arc::new(Slot::failed(id, Error::encode("task", error))),
+        };
+        Future::new(slot, shared.clone())
+    }
+
+    /// The outputs of many tasks, in the order of the tasks. They are taken from the iterator as
+    /// the outputs are asked for, a bounded number ahead; several travel together when they are
+    /// short. See [`Map`].
+    pub fn map<I: IntoIterator<Item = T>>(&self, tasks: I) -> Map<'_, T, I::IntoIter> {
+        Map::new(self, tasks.into_iter())
+    }
+
+    /// Waits for every task that was handed in, then ends the workers. A task that hangs and has
+    /// no time-out is waited for: [`shutdown_now`](Self::shutdown_now) does not.
+    pub fn shutdown(self) {
+        let mut state = self.shared.state();
+        if matches!(state.phase, Phase::Open) {
+            state.phase = Phase::Closing;
+        }
+        while matches!(state.phase, Phase::Closing) && !state.is_quiet() {
+            state = self.shared.quiet.wait(state).expect("no panic while the pool is locked");
+        }
+        if matches!(state.phase, Phase::Closing) {
+            state.phase = Phase::Ended;
+            let lines: Vec<_> = state.workers.iter().filter_map(|w| w.line.clone()).collect();
+            drop(state);
+            lines.iter().for_each(|line| line.say(&Order::Bye));
+        }
+    }
+}
+
+impl<T> Pool<T> {
     /// How many workers there are.
     pub fn workers(&self) -> usize {
-        self.drivers.len()
+        self.shared.settings.workers
     }
 
     /// How many workers died and were replaced.
@@ -122,163 +150,63 @@ impl<T: Task> Pool<T> {
         self.shared.state().replaced
     }
 
-    /// Hands a task in and does not wait. A task that cannot be encoded, or comes to a broken
-    /// pool, ends with that error.
-    pub fn submit(&self, task: T) -> Future<T> {
-        let (outcome, future) = mpsc::channel();
-        match encode(task) {
-            Ok(task) => self.shared.submit(Job { task, outcome }),
-            Err(error) => end(&outcome, Err(error)),
+    /// What the pool has done so far.
+    pub fn metrics(&self) -> Metrics {
+        let state = self.shared.state();
+        let workers = state.workers.iter().map(|worker| WorkerMetrics {
+            pid: worker.line.as_ref().map(|line| line.child.pid()),
+            tasks: worker.counts.tasks,
+            sent: worker.counts.sent,
+            received: worker.counts.received,
+        });
+        Metrics {
+            queued: state.queued(),
+            under_way: state.under_way(),
+            replaced: state.replaced,
+            retired: state.retired,
+            encoding: Duration::from_nanos(self.shared.encoding.load(Relaxed)),
+            workers: workers.collect(),
         }
-        Future { outcome: future, task: PhantomData }
     }
 
-    /// Waits for every task that was handed in, then ends the workers.
-    pub fn shutdown(mut self) {
-        self.shared.state().mailboxes.clear();
-        for driver in self.drivers.drain(..) {
-            driver.join().expect("a driver does not panic");
-        }
-    }
+    /// Ends the pool as dropping it does: what has not ended is cancelled, the workers are asked
+    /// to end (SIGTERM), killed when their grace is over, and reaped.
+    pub fn shutdown_now(self) {}
 }
 
 impl<T> Drop for Pool<T> {
     fn drop(&mut self) {
-        {
-            let mut state = self.shared.state();
+        let mut ends = Vec::new();
+        let mut state = self.shared.state();
+        if matches!(state.phase, Phase::Open | Phase::Closing) {
             state.phase = Phase::Cancelled;
-            state.waiting.clear();
-            state.mailboxes.clear();
-            state.sockets.iter().for_each(Socket::shut_down);
+            state.give_up(&Error::Cancelled, &mut ends);
+            let lines = state.workers.iter().flat_map(|worker| &worker.line);
+            lines.for_each(|line| line.child.terminate());
         }
-        for driver in self.drivers.drain(..) {
-            // A second panic while one unwinds would end the program without a word.
-            let _ = driver.join();
-        }
-    }
-}
+        self.shared.clock.notify_all();
+        drop(state);
+        self.shared.tell(ends);
 
-impl<T: Task> Future<T> {
-    /// Waits for the task's end.
-    ///
-    /// # Errors
-    /// What the task came to; see [`Error`].
-    pub fn result(self) -> Result<T::Output, Error> {
-        let outcome = self.outcome.recv().unwrap_or(Err(Error::Cancelled));
-        decode::<T>(outcome?)
-    }
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no panic while the pool is locked")
-    }
-
-    fn submit(&self, job: Job) {
-        let mut state = self.state();
-        if let Phase::Broken(cause) = &state.phase {
-            end(&job.outcome, Err(Error::Broken(cause.clone())));
-            return;
-        }
-        match state.idle.pop_front() {
-            Some(worker) => state.mailboxes[worker]
-                .send(job)
-                .expect("an idle driver listens until its mailbox closes"),
-            None => state.waiting.push_back(job),
-        }
-    }
-
-    fn break_down(&self, cause: Error) {
-        let mut state = self.state();
-        if state.is_cancelled() {
-            return;
-        }
-        let cause = Arc::new(cause);
-        for job in state.waiting.drain(..) {
-            end(&job.outcome, Err(Error::Broken(cause.clone())));
-        }
-        state.phase = Phase::Broken(cause);
-    }
-}
-
-/// Ends a future. One that nobody waits for any more is no error.
-fn end(outcome: &Sender<Outcome>, what: Outcome) {
-    let _ = outcome.send(what);
-}
-
-/// The thread beside one worker.
-struct Driver {
-    worker: usize,
-    inbox: Receiver<Job>,
-    shared: Arc<Shared>,
-}
-
-impl Driver {
-    fn run<T: Task>(self, mut child: Child) {
-        // A new worker is idle: its first task comes to it, so that fresh tasks reach them all.
-        let mut next = self.inbox.recv().ok();
-        while let Some(job) = next {
-            let sent = child.send(&job.task);
-            // A worker that died between two tasks has not had this one: another one gets it.
-            let again = sent.is_err() && child.is_over();
-            let outcome = sent.and_then(|()| child.receive());
-            if child.is_over() {
-                if self.shared.state().is_cancelled() {
-                    return;
-                }
-                // The replacement comes first: who sees the failure finds the pool whole again.
-                match self.replace::<T>() {
-                    Ok(replacement) => child = replacement,
-                    Err(cause) => {
-                        end(&job.outcome, outcome);
-                        return self.shared.break_down(cause);
-                    }
-                }
-                if again {
-                    next = Some(job);
-                    continue;
-                }
+        let deadline = Instant::now() + self.shared.settings.grace;
+        let mut state = self.shared.state();
+        while state.collectors > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let lines = state.workers.iter().flat_map(|worker| &worker.line);
+                lines.for_each(|line| line.child.kill());
+                break;
             }
-            end(&job.outcome, outcome);
-            next = self.next_job();
+            let waited = self.shared.quiet.wait_timeout(state, left);
+            state = waited.expect("no panic while the pool is locked").0;
         }
-        child.finish();
-    }
-
-    /// The next task, or none when the pool has ended.
-    fn next_job(&self) -> Option<Job> {
-        {
-            let mut state = self.shared.state();
-            if let Some(job) = state.waiting.pop_front() {
-                return Some(job);
+        drop(state);
+        for thread in self.threads.drain(..) {
+            // A callback may drop the pool, on one of its threads: that one ends by itself.
+            if thread.thread().id() != thread::current().id() {
+                // A second panic while one unwinds would end the program without a word.
+                let _ = thread.join();
             }
-            if state.mailboxes.is_empty() {
-                return None;
-            }
-            state.idle.push_back(self.worker);
         }
-        self.inbox.recv().ok()
-    }
-
-    fn replace<T: Task>(&self) -> Result<Child, Error> {
-        let mut child = Child::start::<T>()?;
-        let socket = child.socket().try_clone().map_err(Error::Start)?;
-        {
-            let mut state = self.shared.state();
-            if state.is_cancelled() {
-                return Err(Error::Cancelled);
-            }
-            // Before it is ready: a pool that is dropped does not wait for a slow start.
-            state.sockets[self.worker] = socket;
-        }
-        child.ready()?;
-        self.shared.state().replaced += 1;
-        Ok(child)
-    }
-}
-
-impl State {
-    fn is_cancelled(&self) -> bool {
-        matches!(self.phase, Phase::Cancelled)
     }
 }

@@ -4,7 +4,7 @@ use std::error::Error;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::worker;
+use crate::worker::{self, Runner};
 
 /// Why a task could not do its work: any error. Its text and the texts of its sources reach the
 /// parent as [`Error::Failed`](crate::Error::Failed).
@@ -24,46 +24,42 @@ pub trait Task: Serialize + DeserializeOwned {
 
 /// A task type, or pairs of them: all that a program serves.
 pub trait Tasks {
-    /// Becomes a worker for the task type called `name`, for good, if it is one of these.
+    /// What a worker does with tasks of the type called `name`, if it is one of these.
     #[doc(hidden)]
-    fn serve_if_named(name: &str);
+    fn runner(name: &str) -> Option<Runner>;
 }
 
 impl<T: Task> Tasks for T {
-    fn serve_if_named(name: &str) {
-        if name == type_name::<T>() {
-            worker::run::<T>();
-        }
+    fn runner(name: &str) -> Option<Runner> {
+        (name == type_name::<T>()).then(Runner::of::<T>)
     }
 }
 
 impl<A: Tasks, B: Tasks> Tasks for (A, B) {
-    fn serve_if_named(name: &str) {
-        A::serve_if_named(name);
-        B::serve_if_named(name);
+    fn runner(name: &str) -> Option<Runner> {
+        A::runner(name).or_else(|| B::runner(name))
     }
 }
 
 impl<A: Tasks, B: Tasks, C: Tasks> Tasks for (A, B, C) {
-    fn serve_if_named(name: &str) {
-        <(A, (B, C))>::serve_if_named(name);
+    fn runner(name: &str) -> Option<Runner> {
+        <(A, (B, C))>::runner(name)
     }
 }
 
 impl<A: Tasks, B: Tasks, C: Tasks, D: Tasks> Tasks for (A, B, C, D) {
-    fn serve_if_named(name: &str) {
-        <((A, B), (C, D))>::serve_if_named(name);
+    fn runner(name: &str) -> Option<Runner> {
+        <((A, B), (C, D))>::runner(name)
     }
 }
 
-/// The first line of `main`: says which tasks this program serves.
+/// The first line of `main`: says which tasks, and initializers, this program serves.
 ///
 /// Returns at once in a process that a person started. In one that [`Process`](crate::Process)
 /// or [`Pool`](crate::Pool) started, serves the parent's tasks and never returns.
 /// More than four task types nest: `((A, B, C, D), E)`.
 pub fn serve<T: Tasks>() {
     if let Some(name) = worker::asked_for() {
-        T::serve_if_named(&name);
-        worker::refuse(&name);
+        worker::serve(&name, T::runner);
     }
 }

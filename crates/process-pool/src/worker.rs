@@ -1,39 +1,22 @@
 //! The worker's side: reads tasks, runs one after another, sends what came of each.
 
-use std::any::type_name;
 use std::backtrace::Backtrace;
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::mpsc::{self, Receiver};
-use std::{env, io, mem, process, thread};
+use std::time::Instant;
+use std::{env, mem, process};
 
-use ipc::{Channel, Packet, Socket};
-use serde::{Deserialize, Serialize};
+use ipc::{Channel, Packet, SendHalf, Socket};
 
-use crate::{Remote, Task};
+use crate::chunk::{self, append, begin_bundle, finish_bundle, pad};
+use crate::message::{Answer, Board, CHUNK, Order, Panic, Setup, VERSION};
+use crate::{Failed, Record, Remote, Task, os};
 
 /// The first argument of a process that is a worker; the second names the task type. An
 /// argument, not a variable of the environment: the worker's own children do not inherit it.
 pub(crate) const MARK: &str = "process-pool-worker";
-
-/// What a worker says. The encoded output follows behind `Done`.
-#[derive(Serialize, Deserialize)]
-pub(crate) enum Answer {
-    Ready,
-    Done,
-    Failed(Remote),
-    Panicked(Panic),
-    TaskUnreadable(Remote),
-    OutputUnsendable(Remote),
-}
-
-#[derive(Serialize, Deserialize, Default)]
-pub(crate) struct Panic {
-    pub(crate) message: String,
-    pub(crate) place: String,
-    pub(crate) backtrace: String,
-}
 
 /// The task type that this process is asked to serve, if it was started as a worker.
 pub(crate) fn asked_for() -> Option<String> {
@@ -51,89 +34,302 @@ pub(crate) fn serves() -> bool {
 
 static SERVES: AtomicBool = AtomicBool::new(false);
 
+/// Where answers and log records go.
+static OUT: OnceLock<SendHalf> = OnceLock::new();
+
+/// Sends a log record, from any thread.
+pub(crate) fn tell_parent(record: Record) {
+    if let Some(out) = OUT.get() {
+        // A parent that is gone ends this process in a moment.
+        let _ = out.send(&tell(&Answer::Log(record)));
+    }
+}
+
 /// Ends a worker whose program cannot do what it is asked for.
-pub(crate) fn refuse(name: &str) -> ! {
+fn refuse(name: &str) -> ! {
     eprintln!("this program serves no task {name}: name it in serve, the first line of main");
     process::exit(2);
 }
 
-/// Serves tasks of one type until the parent closes the connection.
-pub(crate) fn run<T: Task>() -> ! {
+/// What a worker does with tasks of one type.
+#[derive(Clone, Copy)]
+pub struct Runner {
+    task: fn(Packet, &mut Times) -> Packet,
+    in_chunk: fn(&[u8], &mut Vec<u8>) -> Option<Packet>,
+}
+
+impl Runner {
+    pub(crate) fn of<T: Task>() -> Self {
+        Self { task: run_task::<T>, in_chunk: run_in_chunk::<T> }
+    }
+}
+
+/// When a task began, was decoded, had run, and its output was encoded.
+#[derive(Default)]
+struct Times {
+    traced: bool,
+    nanos: [u64; 4],
+}
+
+impl Times {
+    fn note(&mut self, what: usize) {
+        if self.traced {
+            self.nanos[what] = os::now();
+        }
+    }
+}
+
+/// Serves tasks until the parent says that there are no more, or is gone.
+pub(crate) fn serve(name: &str, runner: impl Fn(&str) -> Option<Runner>) -> ! {
     SERVES.store(true, Relaxed);
-    let (channel, tasks) = connect().unwrap_or_else(|error| {
-        eprintln!("a worker for {} cannot reach its parent: {error}", type_name::<T>());
+    let Some(tasks) = runner(name) else { refuse(name) };
+    let connect = || {
+        let socket = Socket::inherited()?;
+        os::end_with_parent(&socket)?;
+        Ok(Channel::from(socket).split())
+    };
+    let (out, mut input) = connect().unwrap_or_else(|error: std::io::Error| {
+        eprintln!("a worker for {name} cannot reach its parent: {error}");
         process::exit(2);
     });
     panic::set_hook(Box::new(keep_panic));
+    let out = OUT.get_or_init(|| out);
+    say(out, &tell(&Answer::Ready(VERSION)));
 
-    say(&channel, &tell(&Answer::Ready));
-    for task in tasks {
-        say(&channel, &answer::<T>(task));
+    let mut worker = Worker {
+        out,
+        tasks,
+        initializer: None,
+        setup: None,
+        number: 0,
+        bundle: Vec::new(),
+        bundles: 0,
+        times: Times::default(),
+    };
+    loop {
+        match input.recv() {
+            Ok(order) => worker.obey(order, &runner),
+            Err(ipc::Error::Disconnected | ipc::Error::Truncated { .. }) => process::exit(0),
+            Err(error) => give_up(&error.to_string()),
+        }
     }
-    unreachable!("the reading thread ends the process");
+}
+
+fn give_up(why: &str) -> ! {
+    eprintln!("a worker cannot read its tasks: {why}");
+    process::exit(2);
+}
+
+struct Worker {
+    out: &'static SendHalf,
+    tasks: Runner,
+    /// What the next message is for, if it is no task.
+    initializer: Option<Runner>,
+    /// None in a process for one task, which nobody takes back.
+    setup: Option<Setup>,
+    /// Of the next task.
+    number: u64,
+    bundle: Vec<u8>,
+    bundles: u32,
+    times: Times,
+}
+
+impl Worker {
+    fn obey(&mut self, order: Packet, runner: impl Fn(&str) -> Option<Runner>) {
+        match order.bytes().first() {
+            Some(&CHUNK) => return self.run_chunk(order.bytes()),
+            Some(0 | 1) => return self.run(order),
+            _ => {}
+        }
+        match order.decode::<Order<()>>() {
+            Ok(Order::Setup(setup)) => {
+                self.initializer = setup
+                    .initializer
+                    .as_ref()
+                    .map(|name| runner(name).unwrap_or_else(|| refuse(name)));
+                self.times.traced = setup.traced;
+                self.setup = Some(setup);
+            }
+            Ok(Order::Ping) => say(self.out, &tell(&Answer::Pong)),
+            Ok(Order::Bye) => process::exit(0),
+            Ok(Order::Nothing) => {
+                self.number += 1;
+                say(self.out, &tell(&Answer::Skipped));
+            }
+            Ok(Order::Task(_) | Order::Timed(_)) => unreachable!("tasks were sorted out above"),
+            Err(error) => give_up(&error.to_string()),
+        }
+    }
+
+    fn board(&self) -> Option<&Board> {
+        self.setup.as_ref().map(|setup| &setup.memory)
+    }
+
+    /// Whether the next task is to be run, and not taken back.
+    fn begin(&mut self, timed: bool) -> bool {
+        let number = self.number;
+        self.number += 1;
+        self.board().is_none_or(|board| {
+            if timed {
+                board.note_time(os::now());
+            }
+            board.begin(number)
+        })
+    }
+
+    fn run(&mut self, order: Packet) {
+        if let Some(initializer) = self.initializer.take() {
+            return say(self.out, &(initializer.task)(order, &mut Times::default()));
+        }
+        let timed = order.bytes()[0] == 1;
+        if !self.begin(timed) {
+            return say(self.out, &tell(&Answer::Skipped));
+        }
+        let answer = (self.tasks.task)(order, &mut self.times);
+        if self.times.traced {
+            say(self.out, &tell(&Answer::Times(self.times.nanos)));
+        }
+        say(self.out, &answer);
+    }
+
+    /// The answers go back together. Meanwhile they lie in shared memory too: a task that was
+    /// done before its worker died has its output.
+    fn run_chunk(&mut self, bytes: &[u8]) {
+        let Some((timed, count, mut tasks)) = chunk::read_chunk(bytes) else {
+            give_up("a chunk without a head")
+        };
+        let mut since = Instant::now();
+        let mut answers = 0;
+        begin_bundle(&mut self.bundle);
+        for _ in 0..count {
+            let Some((task, rest)) = chunk::split(tasks) else { give_up("a chunk cut short") };
+            tasks = rest;
+            if !self.begin(timed) {
+                continue;
+            }
+            let from = self.bundle.len();
+            if let Some(answer) = (self.tasks.in_chunk)(task, &mut self.bundle) {
+                // It has ends of pipes in it, and travels by itself.
+                self.send_bundle(false, &mut answers, &mut since);
+                say(self.out, &answer);
+                continue;
+            }
+            answers += 1;
+            pad(&mut self.bundle);
+            let recorded = self.board().is_some_and(|board| {
+                board.record(self.bundles, &self.bundle, if answers == 1 { 0 } else { from })
+            });
+            if !recorded {
+                self.send_bundle(false, &mut answers, &mut since);
+            }
+        }
+        self.send_bundle(true, &mut answers, &mut since);
+    }
+
+    fn send_bundle(&mut self, last: bool, answers: &mut u32, since: &mut Instant) {
+        let now = Instant::now();
+        finish_bundle(&mut self.bundle, last, *answers, now - *since);
+        let bundle = Packet::from(mem::take(&mut self.bundle));
+        say(self.out, &bundle);
+        self.bundles = self.bundles.wrapping_add(1);
+        begin_bundle(&mut self.bundle);
+        (*answers, *since) = (0, now);
+    }
 }
 
 /// Every task gets an answer, or the parent would wait for ever: if not this one, then why not;
 /// and if not even that, the end of this process.
-fn say(channel: &Channel, answer: &Packet) {
-    let Err(error) = channel.send(answer) else { return };
+fn say(out: &SendHalf, answer: &Packet) {
+    let Err(error) = out.send(answer) else { return };
     let excuse = tell(&Answer::OutputUnsendable(Remote::new(&error)));
-    if matches!(error, ipc::Error::Disconnected) || channel.send(&excuse).is_err() {
+    if matches!(error, ipc::Error::Disconnected) || out.send(&excuse).is_err() {
         process::exit(0);
     }
 }
 
-/// The connection that answers go into, and the tasks that come out of it.
-///
-/// Tasks are read on a thread of their own, so that the end of the connection ends this process
-/// even while a task computes: a worker does not outlive its parent.
-fn connect() -> io::Result<(Channel, Receiver<Packet>)> {
-    let socket = Socket::inherited()?;
-    let mut channel = Channel::from(socket.try_clone()?);
-    let (inbox, tasks) = mpsc::channel();
-    thread::Builder::new().name("tasks".into()).spawn(move || {
-        let error = loop {
-            match channel.recv() {
-                Ok(task) => inbox.send(task).expect("main takes tasks as long as it lives"),
-                Err(error) => break error,
-            }
-        };
-        if matches!(error, ipc::Error::Disconnected | ipc::Error::Truncated { .. }) {
-            process::exit(0);
-        }
-        eprintln!("a worker cannot read its tasks: {error}");
-        process::exit(2);
-    })?;
-    Ok((socket.into(), tasks))
+fn tell(answer: &Answer<()>) -> Packet {
+    Packet::encode(answer).expect("it is made of texts and numbers")
 }
 
-fn answer<T: Task>(task: Packet) -> Packet {
-    ON_TASK.set(true);
-    // Decoding, running and encoding are all the task's own code.
-    let caught = panic::catch_unwind(AssertUnwindSafe(|| {
-        let task: T = match task.decode() {
-            Ok(task) => task,
+/// Decoding, running and encoding are all the task's own code.
+fn run_task<T: Task>(order: Packet, times: &mut Times) -> Packet {
+    guarded(AssertUnwindSafe(|| {
+        times.note(0);
+        let task: T = match order.decode() {
+            Ok(Order::Task(task) | Order::Timed(task)) => task,
+            Ok(_) => unreachable!("its first byte said that it is a task"),
             Err(error) => return tell(&Answer::TaskUnreadable(Remote::new(&error))),
         };
-        let output = match task.run() {
-            Ok(output) => output,
-            Err(error) => return tell(&Answer::Failed(Remote::new(&*error))),
+        times.note(1);
+        let output = task.run();
+        times.note(2);
+        let answer = answer::<T>(output);
+        times.note(3);
+        answer
+    }))
+    .unwrap_or_else(|panic| tell(&Answer::Panicked(panic)))
+}
+
+fn answer<T: Task>(output: Result<T::Output, Failed>) -> Packet {
+    match output {
+        Ok(output) => Packet::encode(&Answer::Done(output))
+            .unwrap_or_else(|error| tell(&Answer::OutputUnsendable(Remote::new(&error)))),
+        Err(error) => tell(&Answer::Failed(Remote::new(&*error))),
+    }
+}
+
+/// Appends the answer, or returns one that can only travel by itself.
+fn run_in_chunk<T: Task>(task: &[u8], answers: &mut Vec<u8>) -> Option<Packet> {
+    let from = answers.len();
+    let ran = guarded(AssertUnwindSafe(|| {
+        let task: T = match postcard::take_from_bytes(task) {
+            Ok((task, [])) => task,
+            Ok((_, rest)) => {
+                let error = ipc::Error::LeftOver(rest.len());
+                append_words(answers, &Answer::TaskUnreadable(Remote::new(&error)));
+                return None;
+            }
+            Err(error) => {
+                let error = ipc::Error::Decode(error);
+                append_words(answers, &Answer::TaskUnreadable(Remote::new(&error)));
+                return None;
+            }
         };
-        match Packet::encode(&output).and_then(|output| output.prepend(&Answer::Done)) {
-            Ok(packet) => packet,
-            Err(error) => tell(&Answer::OutputUnsendable(Remote::new(&error))),
+        match task.run() {
+            Ok(output) => {
+                let done = Answer::Done(output);
+                append(answers, &done).is_err().then(|| match done {
+                    Answer::Done(output) => answer::<T>(Ok(output)),
+                    _ => unreachable!("it is done"),
+                })
+            }
+            Err(error) => {
+                append_words(answers, &Answer::Failed(Remote::new(&*error)));
+                None
+            }
         }
     }));
-    ON_TASK.set(false);
-    caught.unwrap_or_else(|payload| {
-        // Dropping a payload runs the task's code once more, and could panic once more.
-        mem::forget(payload);
-        tell(&Answer::Panicked(PANIC.take()))
+    ran.unwrap_or_else(|panic| {
+        answers.truncate(from);
+        append_words(answers, &Answer::Panicked(panic));
+        None
     })
 }
 
-fn tell(answer: &Answer) -> Packet {
-    Packet::encode(answer).expect("an answer is made of texts")
+fn append_words(answers: &mut Vec<u8>, answer: &Answer<()>) {
+    append(answers, answer).expect("an answer is made of texts");
+}
+
+/// Runs a task's own code; a panic comes back as its text.
+fn guarded<R>(run: impl FnOnce() -> R + panic::UnwindSafe) -> Result<R, Panic> {
+    ON_TASK.set(true);
+    let caught = panic::catch_unwind(run);
+    ON_TASK.set(false);
+    caught.map_err(|payload| {
+        // Dropping a payload runs the task's code once more, and could panic once more.
+        mem::forget(payload);
+        PANIC.take()
+    })
 }
 
 thread_local! {

@@ -1,0 +1,218 @@
+//! The thread beside a worker: it waits for what the worker says, ends futures, hands more work
+//! over, and starts another process when this one ends. It sleeps in the operating system
+//! meanwhile; nothing polls.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use ipc::{Packet, RecvHalf};
+
+use crate::dispatch::{Line, Phase};
+use crate::message::{Answer, DONE, LOG};
+use crate::shared::Shared;
+use crate::{At, Death, Ended, Error, Policy, Record, dispatch};
+
+/// The most answers that are handled under one lock.
+const BATCH: usize = 256;
+
+pub(crate) struct Collector {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) index: usize,
+}
+
+impl Collector {
+    pub(crate) fn run(self, line: Arc<Line>, input: RecvHalf) {
+        let mut process = Some((line, input));
+        while let Some((line, input)) = process {
+            let why = self.collect(input);
+            process = self.follow(&line, &why);
+        }
+        self.shared.state().collectors -= 1;
+        self.shared.quiet.notify_all();
+    }
+
+    /// Until the worker says no more.
+    fn collect(&self, mut input: RecvHalf) -> ipc::Error {
+        let mut sends = Vec::new();
+        self.shared.state().ready(self.index, &self.shared.settings, &mut sends);
+        self.shared.send(sends);
+        let mut answers = Vec::new();
+        loop {
+            match input.recv() {
+                Ok(answer) => answers.push(answer),
+                Err(error) => return error,
+            }
+            // What is there already comes without a word to the operating system. An error
+            // comes again with the next wait.
+            while answers.len() < BATCH
+                && let Ok(Some(answer)) = input.try_recv()
+            {
+                answers.push(answer);
+            }
+            if let Err(confused) = self.landed(&mut answers) {
+                return ipc::Error::from(std::io::Error::other(confused));
+            }
+        }
+    }
+
+    fn landed(&self, answers: &mut Vec<Packet>) -> Result<(), dispatch::Confused> {
+        let settings = &self.shared.settings;
+        answers.retain(|answer| !self.is_log(answer));
+        if answers.is_empty() {
+            return Ok(());
+        }
+        let (mut ends, mut sends) = (Vec::new(), Vec::new());
+        let (landed, quiet) = {
+            let mut state = self.shared.state();
+            let landed = state.landed(self.index, answers, settings, &mut ends, &mut sends);
+            (landed, matches!(state.phase, Phase::Closing) && state.is_quiet())
+        };
+        // First the work, then the words.
+        self.shared.send(sends);
+        self.shared.tell(ends);
+        if quiet {
+            self.shared.quiet.notify_all();
+        }
+        landed
+    }
+
+    /// Hands a log record on.
+    fn is_log(&self, answer: &Packet) -> bool {
+        if answer.bytes().first() != Some(&LOG) {
+            return false;
+        }
+        if let Ok(Answer::<()>::Log(record)) = postcard::from_bytes(answer.bytes()) {
+            let record = Record { worker: self.index, ..record };
+            (self.shared.settings.on_log)(record);
+        }
+        true
+    }
+
+    /// The worker is gone: what it had begun fails, what it had not begun goes elsewhere, and
+    /// another one takes its place; none when the pool has ended.
+    fn follow(&self, line: &Line, why: &ipc::Error) -> Option<(Arc<Line>, RecvHalf)> {
+        // A connection that broke, or a worker that talks nonsense, has no place to go on from.
+        let ended = line.child.reap();
+        let lost = matches!(why, ipc::Error::Disconnected | ipc::Error::Truncated { .. });
+        let retired = line.retired.load(Relaxed);
+        let overdue = line.overdue.load(Relaxed) > 0;
+        let error = |at, time_out: Option<Duration>| match time_out {
+            Some(after) => Error::TimedOut { after, at },
+            None if lost => Error::Died(Death { ended: ended.clone(), at }),
+            None => Error::decode("output", NoAnswer(why.to_string())),
+        };
+
+        let (mut ends, mut sends) = (Vec::new(), Vec::new());
+        let mut state = self.shared.state();
+        match &state.phase {
+            Phase::Open | Phase::Closing => {}
+            Phase::Ended | Phase::Cancelled => {
+                state.fail_all(self.index, &Error::Cancelled, &mut ends);
+            }
+            Phase::Broken(cause) => {
+                let error = Error::Broken(cause.clone());
+                state.fail_all(self.index, &error, &mut ends);
+            }
+        }
+        state.lost(self.index, line, error, &mut ends);
+        let goes_on = match &state.phase {
+            Phase::Open => true,
+            Phase::Closing => !state.is_quiet(),
+            _ => false,
+        };
+        let died = !retired && !overdue;
+        state.deaths += u32::from(died);
+        let broken = goes_on
+            && match self.shared.settings.policy {
+                Policy::Replace { budget } => state.deaths > budget,
+                Policy::Break => died,
+            };
+        if goes_on && !broken {
+            // Counted before the task fails: who sees the failure sees that it was made good.
+            *if retired { &mut state.retired } else { &mut state.replaced } += 1;
+            state.feed_idle(&self.shared.settings, &mut sends);
+        }
+        drop(state);
+        self.shared.send(sends);
+        self.shared.tell(ends);
+        self.shared.quiet.notify_all();
+        if broken {
+            let at = At { worker: self.index, pid: line.child.pid(), task: 0 };
+            self.shared.break_down(Error::Died(Death { ended, at }));
+        }
+        (goes_on && !broken).then(|| self.replace())?
+    }
+
+    fn replace(&self) -> Option<(Arc<Line>, RecvHalf)> {
+        let start = || {
+            loop {
+                let (line, mut input) = self.shared.start()?;
+                {
+                    let mut state = self.shared.state();
+                    if !matches!(state.phase, Phase::Open | Phase::Closing) {
+                        return Ok(None);
+                    }
+                    // Before it is ready: a pool that is dropped does not wait for a slow start.
+                    state.workers[self.index].connect(line.clone());
+                }
+                match report(&line, &mut input, &self.shared) {
+                    Ok(()) => return Ok(Some((line, input))),
+                    // Killed from outside, say: another one may fare better.
+                    Err(Error::NotReady(_)) if self.may_try_again() => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        start().unwrap_or_else(|error| {
+            self.shared.break_down(error);
+            None
+        })
+    }
+
+    fn may_try_again(&self) -> bool {
+        let mut state = self.shared.state();
+        state.deaths += 1;
+        match self.shared.settings.policy {
+            Policy::Replace { budget } => state.deaths <= budget,
+            Policy::Break => false,
+        }
+    }
+}
+
+/// Waits until a new worker is ready for tasks.
+pub(crate) fn report(line: &Line, input: &mut RecvHalf, shared: &Shared) -> Result<(), Error> {
+    let settings = &shared.settings;
+    let begun = std::time::Instant::now();
+    line.child.ready(input, settings.start_deadline)?;
+    if settings.initializer.is_none() {
+        return Ok(());
+    }
+    let left = settings.start_deadline.saturating_sub(begun.elapsed());
+    let failed = |error| Err(Error::Initializer(Arc::new(error)));
+    match input.recv_timeout(left) {
+        Ok(answer) if answer.bytes().first() == Some(&DONE) => Ok(()),
+        Ok(answer) => {
+            let at = At { worker: 0, pid: line.child.pid(), task: 0 };
+            let error = answer.decode::<Answer<()>>().ok();
+            match error.and_then(|answer| dispatch::failure(answer, at)) {
+                Some(error) => failed(error),
+                None => failed(Error::decode("output", dispatch::Confused)),
+            }
+        }
+        Err(ipc::Error::TimedOut) => {
+            line.child.reap();
+            Err(Error::Late(settings.start_deadline))
+        }
+        Err(_) => {
+            let ended: Ended = line.child.reap();
+            let at = At { worker: 0, pid: line.child.pid(), task: 0 };
+            failed(Error::Died(Death { ended, at }))
+        }
+    }
+}
+
+/// Why what a worker said is no answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct NoAnswer(String);

@@ -1,0 +1,174 @@
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use crate::life::Life;
+use crate::message::Answer;
+use crate::shared::Shared;
+use crate::slot::{Outcome, Slot};
+use crate::{Error, Task};
+
+/// The result of a submitted task, when it comes. Every future ends: with the output, or with
+/// what went wrong. One that is dropped leaves its task as it is.
+pub struct Future<T> {
+    slot: Arc<Slot>,
+    shared: Arc<Shared>,
+    task: PhantomData<fn() -> T>,
+}
+
+impl<T> fmt::Debug for Future<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Future").field("id", &self.id()).field("life", &self.life()).finish()
+    }
+}
+
+impl<T> Future<T> {
+    pub(crate) fn new(slot: Arc<Slot>, shared: Arc<Shared>) -> Self {
+        Self { slot, shared, task: PhantomData }
+    }
+
+    /// The number of the task in its pool, as errors have it in [`At`](crate::At).
+    pub fn id(&self) -> u64 {
+        self.slot.id
+    }
+
+    /// Where the task is in its life.
+    pub fn life(&self) -> Life {
+        self.slot.life()
+    }
+
+    /// Whether a worker has the task.
+    pub fn running(&self) -> bool {
+        self.life() == Life::Running
+    }
+
+    /// Whether the task has ended, in whichever way.
+    pub fn done(&self) -> bool {
+        self.life().is_over()
+    }
+
+    /// Whether the task was cancelled.
+    pub fn cancelled(&self) -> bool {
+        self.life() == Life::Cancelled
+    }
+
+    /// Takes the task back, if no worker has begun it; then it never runs, and its result is
+    /// [`Error::Cancelled`]. True when the task is cancelled, now or before.
+    pub fn cancel(&self) -> bool {
+        if self.slot.cancel() {
+            return true;
+        }
+        // Alone with the lock: nobody sends it meanwhile.
+        let free = self.shared.state().take_back(&self.slot);
+        (free && self.slot.cancel()) || self.cancelled()
+    }
+
+    /// Waits for the end of the task, for at most `time_out`; whether it has ended.
+    pub fn wait_timeout(&self, time_out: Duration) -> bool {
+        self.slot.wait(Some(later(time_out)))
+    }
+
+    /// Waits for the end of the task. Its error, if it ends with one; the future keeps it.
+    pub fn error(&self) -> Option<Error> {
+        self.slot.wait(None);
+        self.slot.error()
+    }
+
+    /// Calls `call` when the task has ended: on the thread that brings the end, which serves
+    /// a worker and should not be kept long; or at once, when it has come. A panic in it is
+    /// printed and goes no further.
+    pub fn on_done(&self, call: impl FnOnce() + Send + 'static) {
+        self.slot.watch(Box::new(call));
+    }
+}
+
+impl<T: Task> Future<T> {
+    /// Waits for the task's end.
+    ///
+    /// # Errors
+    /// What the task came to; see [`Error`].
+    pub fn result(self) -> Result<T::Output, Error> {
+        self.slot.wait(None);
+        decode(self.slot.take())
+    }
+
+    /// The same, for at most `time_out`; then the future comes back.
+    ///
+    /// # Errors
+    /// The future itself, when the task has not ended.
+    pub fn result_timeout(self, time_out: Duration) -> Result<Result<T::Output, Error>, Self> {
+        match self.wait_timeout(time_out) {
+            true => Ok(self.result()),
+            false => Err(self),
+        }
+    }
+}
+
+/// A time so far away that no clock has it is the end of time: a century.
+fn later(time_out: Duration) -> Instant {
+    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+    Instant::now() + time_out.min(CENTURY)
+}
+
+fn decode<O: serde::de::DeserializeOwned>(outcome: Outcome) -> Result<O, Error> {
+    match outcome.map_err(|error| *error)?.decode() {
+        Ok(Answer::Done(output)) => Ok(output),
+        Ok(_) => unreachable!("its first byte said that it is an output"),
+        Err(error) => Err(Error::decode("output", error)),
+    }
+}
+
+/// What [`wait`] waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// The end of one task.
+    First,
+    /// The end of one task with an error, or of all.
+    FirstError,
+    /// The end of all tasks.
+    All,
+}
+
+/// Waits until so many tasks have ended, or `time_out` has passed. Which ones have ended: their
+/// places among `futures`, in that order.
+pub fn wait<T>(futures: &[Future<T>], until: Until, time_out: Option<Duration>) -> Vec<usize> {
+    let deadline = time_out.map(later);
+    let (ended, ends) = mpsc::channel();
+    for future in futures {
+        let (ended, slot) = (ended.clone(), future.slot.clone());
+        // Nobody listens any more when this has returned.
+        future.on_done(move || _ = ended.send(slot.error().is_some()));
+    }
+    for _ in futures {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let end = match left {
+            Some(left) => ends.recv_timeout(left).ok(),
+            None => ends.recv().ok(),
+        };
+        match (end, until) {
+            (None, _) | (Some(_), Until::First) | (Some(true), Until::FirstError) => break,
+            (Some(_), Until::FirstError | Until::All) => {}
+        }
+    }
+    (0..futures.len()).filter(|&place| futures[place].done()).collect()
+}
+
+/// The futures as their tasks end, each with its place among `futures`. It waits for the next
+/// one, and ends when all have come.
+pub fn as_completed<T>(
+    futures: impl IntoIterator<Item = Future<T>>,
+) -> impl Iterator<Item = (usize, Future<T>)> {
+    let (ended, ends) = mpsc::channel();
+    let mut futures: Vec<_> = futures.into_iter().map(Some).collect();
+    for (place, future) in futures.iter().flatten().enumerate() {
+        let ended = ended.clone();
+        future.on_done(move || _ = ended.send(place));
+    }
+    drop(ended);
+    // Every future ends, and then its sender is gone: this ends too.
+    std::iter::from_fn(move || {
+        let place = ends.recv().ok()?;
+        Some((place, futures[place].take().expect("a task ends once")))
+    })
+}

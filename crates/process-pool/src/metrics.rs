@@ -1,0 +1,42 @@
+use std::time::Duration;
+
+/// What a pool has done so far, at one moment.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// Tasks and chunks that wait in this process; cancelled ones until their turn comes.
+    pub queued: usize,
+    /// Messages (tasks or chunks) that workers have and have not answered.
+    pub under_way: usize,
+    /// Workers that died, by themselves or for a time-out, and were replaced.
+    pub replaced: usize,
+    /// Workers that were replaced after as many tasks as one may run.
+    pub retired: usize,
+    /// The time that `submit` and `map` took to encode tasks.
+    pub encoding: Duration,
+    /// By worker.
+    pub workers: Vec<WorkerMetrics>,
+}
+
+/// What a worker, and those that it replaced, have done so far.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct WorkerMetrics {
+    /// Its process; none while it is replaced.
+    pub pid: Option<u32>,
+    /// Tasks that it has answered.
+    pub tasks: u64,
+    /// Bytes of tasks sent to it.
+    pub sent: u64,
+    /// Bytes of its answers.
+    pub received: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counts {
+    pub(crate) tasks: u64,
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+    /// Tasks sent to the present process.
+    pub(crate) since_start: u64,
+}

@@ -1,0 +1,81 @@
+//! Unix: process groups, signals, and a clock that all processes share.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{self, Child, Command, ExitStatus};
+use std::{io, thread};
+
+use ipc::Socket;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill, raise};
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::{Pid, alarm};
+
+use crate::Ended;
+
+/// A process group of its own: Ctrl-C reaches the parent alone, which ends its workers. Else
+/// every worker would die by itself, and be reported as killed.
+pub(crate) fn set_apart(command: &mut Command) {
+    command.process_group(0);
+}
+
+/// The signal or the status that ended the process.
+pub(crate) fn ended(status: ExitStatus, pid: u32) -> Ended {
+    match status.signal() {
+        Some(signal) => Ended::Killed {
+            // Real-time signals have numbers only.
+            signal: Signal::try_from(signal)
+                .map_or_else(|_| format!("signal {signal}"), |signal| signal.to_string()),
+            pid,
+        },
+        None => Ended::Exited { code: status.code().unwrap_or_default(), pid },
+    }
+}
+
+/// SIGTERM: the end, unless the program handles it. The child has not been waited for, so its
+/// number is its own.
+pub(crate) fn terminate(child: &mut Child) {
+    signal(child, Signal::SIGTERM);
+}
+
+/// SIGINT, as from the terminal.
+pub(crate) fn interrupt(child: &mut Child) {
+    signal(child, Signal::SIGINT);
+}
+
+fn signal(child: &Child, signal: Signal) {
+    if let Ok(pid) = child.id().try_into() {
+        // It fails only for a process that has ended.
+        let _ = kill(Pid::from_raw(pid), signal);
+    }
+}
+
+/// For a worker: ends this process when the connection ends, even in the middle of a task. The
+/// thread that watches sleeps until then.
+pub(crate) fn end_with_parent(connection: &Socket) -> io::Result<()> {
+    let connection = OwnedFd::from(connection.try_clone()?);
+    thread::Builder::new().name("parent".into()).spawn(move || {
+        // No event is asked for: the hang-up comes unasked.
+        let mut watched = [PollFd::new(connection.as_fd(), PollFlags::empty())];
+        while let Err(Errno::EINTR) | Ok(0) = poll(&mut watched, PollTimeout::NONE) {}
+        // Exit runs what the program has registered for it, which may wait for ever: the kernel
+        // ends the process a second later.
+        alarm::set(1);
+        process::exit(0);
+    })?;
+    Ok(())
+}
+
+/// Nanoseconds on a clock that all processes of this machine share and nobody sets.
+pub(crate) fn now() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every process has this clock");
+    now.tv_sec().unsigned_abs() * 1_000_000_000 + now.tv_nsec().unsigned_abs()
+}
+
+/// What `kill -9` does, to this very process: no destructor runs, no word is sent. For programs
+/// that show, or test, what the death of a worker does.
+pub fn kill_this_process() -> ! {
+    raise(Signal::SIGKILL).expect("a process may kill itself");
+    unreachable!("nobody survives SIGKILL")
+}

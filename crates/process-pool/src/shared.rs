@@ -1,0 +1,161 @@
+//! What a pool, its futures and the threads beside its workers share.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Instant;
+
+use ipc::Packet;
+
+use crate::Error;
+use crate::builder::Settings;
+use crate::child::Child;
+use crate::dispatch::{End, Line, Phase, Send, State};
+use crate::job::Job;
+use crate::message::{Board, Order, Setup};
+
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    state: Mutex<State>,
+    /// The last task has ended, or a thread beside a worker has.
+    pub(crate) quiet: Condvar,
+    /// A task with a limit was sent, or the pool ends.
+    pub(crate) clock: Condvar,
+    ids: AtomicU64,
+    /// Nanoseconds.
+    pub(crate) encoding: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self {
+            state: State::new(settings.workers).into(),
+            settings,
+            quiet: Condvar::new(),
+            clock: Condvar::new(),
+            ids: AtomicU64::new(0),
+            encoding: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic while the pool is locked")
+    }
+
+    /// Numbers for so many tasks; the first of them.
+    pub(crate) fn ids(&self, count: u32) -> u64 {
+        self.ids.fetch_add(count.into(), Relaxed)
+    }
+
+    /// What the work of encoding tasks costs, in the sum of all threads.
+    pub(crate) fn encoding<R>(&self, encode: impl FnOnce() -> R) -> R {
+        let begun = Instant::now();
+        let encoded = encode();
+        let nanos = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.encoding.fetch_add(nanos, Relaxed);
+        encoded
+    }
+
+    /// Hands a job in.
+    pub(crate) fn submit(&self, job: Job) {
+        let mut state = self.state();
+        let error = match &state.phase {
+            Phase::Open | Phase::Closing => {
+                let limit = job.time_out();
+                state.push(job);
+                let mut sends = Vec::new();
+                state.feed_idle(&self.settings, &mut sends);
+                if limit.is_some_and(|limit| state.needs_clock(limit)) {
+                    self.clock.notify_one();
+                }
+                drop(state);
+                return self.send(sends);
+            }
+            Phase::Broken(cause) => Error::Broken(cause.clone()),
+            Phase::Ended | Phase::Cancelled => Error::Cancelled,
+        };
+        drop(state);
+        job.fail(error);
+    }
+
+    /// Sends what was decided under the lock. Never waits: see [`LARGE`](crate::job::LARGE).
+    pub(crate) fn send(&self, sends: Vec<Send>) {
+        for send in sends {
+            match send {
+                Send::Ping(line) => line.say(&Order::Ping),
+                Send::Bye(line) => line.say(&Order::Bye),
+                Send::Job(line, job) => match job.send(&line.out) {
+                    // A worker that is gone shows as the end of its answers, which is where its
+                    // tasks go elsewhere.
+                    Ok(()) | Err(ipc::Error::Disconnected) => {}
+                    Err(error) => {
+                        job.fail(Error::encode("task", error));
+                        // What was sent after it would be taken for it.
+                        line.child.kill();
+                    }
+                },
+            }
+        }
+    }
+
+    /// Tells who waits.
+    pub(crate) fn tell(&self, ends: Vec<End>) {
+        for end in ends {
+            match end {
+                End::Task(slot, outcome) => drop(slot.end(outcome)),
+                End::Piece(chunk, piece) => chunk.end(piece),
+                End::All(job, error) => job.fail(error),
+            }
+        }
+    }
+
+    /// The pool runs no more tasks: all fail, and the workers are killed.
+    pub(crate) fn break_down(&self, cause: Error) {
+        let mut ends = Vec::new();
+        {
+            let mut state = self.state();
+            if !matches!(state.phase, Phase::Open | Phase::Closing) {
+                return;
+            }
+            let cause = Arc::new(cause);
+            state.phase = Phase::Broken(cause.clone());
+            state.give_up(&Error::Broken(cause), &mut ends);
+            state.workers.iter().flat_map(|worker| &worker.line).for_each(|l| l.child.kill());
+            self.quiet.notify_all();
+            self.clock.notify_all();
+        }
+        self.tell(ends);
+    }
+
+    /// Starts a process for a worker, and tells it what it needs to know.
+    pub(crate) fn start(&self) -> Result<(Arc<Line>, ipc::RecvHalf), Error> {
+        let (child, out, input) = Child::start(self.settings.task)?;
+        let failed = |error| Error::start(std::io::Error::other(error));
+        let board = Board::new().map_err(failed)?;
+        let initializer = self.settings.initializer.as_ref();
+        let setup = Setup {
+            memory: board.clone(),
+            initializer: initializer.map(|(name, _)| (*name).to_owned()),
+            traced: false,
+        };
+        let line = Line::new(out, board, child);
+        let setup = Packet::encode(&Order::<()>::Setup(setup)).map_err(failed)?;
+        // A worker that ends at once is found out when it does not report for work.
+        let _ = line.out.send(&setup);
+        if let Some((_, task)) = initializer {
+            let _ = line.out.send(task);
+        }
+        Ok((line.into(), input))
+    }
+
+    /// The thread that keeps the limits of tasks. It sleeps until the next limit that there may
+    /// be, and for ever while no task has one.
+    pub(crate) fn keep_time(&self) {
+        let mut state = self.state();
+        while matches!(state.phase, Phase::Open | Phase::Closing) {
+            state = match state.next_look() {
+                Some(left) => self.clock.wait_timeout(state, left).expect("no panic").0,
+                None => self.clock.wait(state).expect("no panic while the pool is locked"),
+            };
+        }
+    }
+}

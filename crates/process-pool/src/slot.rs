@@ -1,0 +1,186 @@
+//! One task in the parent: what goes out, and then what came of it.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use ipc::{Packet, SendHalf};
+
+use crate::TaskOptions;
+use crate::job::LARGE;
+use crate::life::{Event, Life};
+use crate::message::NOTHING;
+use crate::{Error, call};
+
+/// An output, still encoded as an answer.
+pub(crate) type Outcome = Result<Packet, Box<Error>>;
+
+/// Called once, when the task has ended.
+pub(crate) type Watcher = Box<dyn FnOnce() + Send>;
+
+/// One allocation for each task, shared by its future and its pool.
+pub(crate) struct Slot {
+    pub(crate) id: u64,
+    pub(crate) time_out: Option<Duration>,
+    pub(crate) urgent: bool,
+    size: u32,
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+struct State {
+    life: Life,
+    /// Somebody sleeps until the end: else waking would be a system call for nobody.
+    awaited: bool,
+    retries: u32,
+    content: Content,
+    watchers: Vec<Watcher>,
+}
+
+enum Content {
+    Task(Packet),
+    /// Sent without the lock: that may take as long as the worker takes to read it.
+    Large(Arc<Packet>),
+    Outcome(Outcome),
+    Taken,
+}
+
+impl Slot {
+    pub(crate) fn new(id: u64, task: Packet, options: &TaskOptions) -> Self {
+        let size = task.bytes().len();
+        let content = match size {
+            LARGE.. => Content::Large(task.into()),
+            _ => Content::Task(task),
+        };
+        Self::with(id, u32::try_from(size).unwrap_or(u32::MAX), Life::Pending, content, options)
+    }
+
+    /// A task that never began.
+    pub(crate) fn failed(id: u64, error: Error) -> Self {
+        let content = Content::Outcome(Err(error.into()));
+        Self::with(id, 0, Life::Finished, content, &TaskOptions::default())
+    }
+
+    fn with(id: u64, size: u32, life: Life, content: Content, options: &TaskOptions) -> Self {
+        let &TaskOptions { time_out, retries, urgent } = options;
+        let watchers = Vec::new();
+        let state = State { life, awaited: false, retries, content, watchers };
+        Self { id, time_out, urgent, size, state: state.into(), ended: Condvar::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic while a task is locked")
+    }
+
+    /// Bytes of the encoded task.
+    pub(crate) fn size(&self) -> usize {
+        self.size as usize
+    }
+
+    pub(crate) fn life(&self) -> Life {
+        self.state().life
+    }
+
+    /// Moves the task on; false when its life goes another way.
+    pub(crate) fn step(&self, event: Event) -> bool {
+        let mut state = self.state();
+        let next = state.life.after(event);
+        state.life = next.unwrap_or(state.life);
+        next.is_some()
+    }
+
+    /// Sends the task. One that has ended meanwhile is sent as nothing to do: every message
+    /// counts, on both sides.
+    pub(crate) fn send(&self, line: &SendHalf) -> Result<(), ipc::Error> {
+        let large = {
+            let state = self.state();
+            match &state.content {
+                Content::Task(packet) => return line.send(packet),
+                Content::Large(packet) => packet.clone(),
+                Content::Outcome(_) | Content::Taken => {
+                    return line.send(&Packet::from(vec![NOTHING]));
+                }
+            }
+        };
+        line.send(&large)
+    }
+
+    /// One more try, for a task that may begin twice.
+    pub(crate) fn retry(&self) -> bool {
+        let mut state = self.state();
+        let left = state.retries.checked_sub(1);
+        state.retries = left.unwrap_or_default();
+        left.is_some()
+    }
+
+    /// Cancels the task if no worker has it.
+    pub(crate) fn cancel(&self) -> bool {
+        let state = self.state();
+        state.life == Life::Pending && self.end_locked(state, Err(Error::Cancelled.into()))
+    }
+
+    /// Ends the task, unless it has ended; the task itself is dropped.
+    pub(crate) fn end(&self, outcome: Outcome) -> bool {
+        self.end_locked(self.state(), outcome)
+    }
+
+    fn end_locked(&self, mut state: MutexGuard<'_, State>, outcome: Outcome) -> bool {
+        let event = match &outcome {
+            Err(error) if matches!(**error, Error::Cancelled) => Event::Cancel,
+            _ => Event::Finish,
+        };
+        let Some(next) = state.life.after(event) else { return false };
+        state.life = next;
+        // Dropped outside of the lock: it may be long, and closes ends of pipes.
+        let task = std::mem::replace(&mut state.content, Content::Outcome(outcome));
+        let watchers = std::mem::take(&mut state.watchers);
+        let awaited = state.awaited;
+        drop(state);
+        if awaited {
+            self.ended.notify_all();
+        }
+        drop(task);
+        watchers.into_iter().for_each(call);
+        true
+    }
+
+    /// Calls `watcher` at the end: from the thread that brings it, or now when it has come.
+    pub(crate) fn watch(&self, watcher: Watcher) {
+        let mut state = self.state();
+        if state.life.is_over() {
+            drop(state);
+            return call(watcher);
+        }
+        state.watchers.push(watcher);
+    }
+
+    /// Waits for the end; false when the deadline passes first.
+    pub(crate) fn wait(&self, deadline: Option<Instant>) -> bool {
+        let mut state = self.state();
+        while !state.life.is_over() {
+            state.awaited = true;
+            state = match deadline.map(|deadline| deadline.duration_since(Instant::now())) {
+                Some(Duration::ZERO) => return false,
+                Some(left) => self.ended.wait_timeout(state, left).expect("no panic").0,
+                None => self.ended.wait(state).expect("no panic while a task is locked"),
+            };
+        }
+        true
+    }
+
+    /// What came of a task that has ended.
+    pub(crate) fn take(&self) -> Outcome {
+        let mut state = self.state();
+        match std::mem::replace(&mut state.content, Content::Taken) {
+            Content::Outcome(outcome) => outcome,
+            _ => unreachable!("the task has ended, and a future is used up with its outcome"),
+        }
+    }
+
+    /// The error of a task that has ended with one.
+    pub(crate) fn error(&self) -> Option<Error> {
+        match &self.state().content {
+            Content::Outcome(Err(error)) => Some((**error).clone()),
+            _ => None,
+        }
+    }
+}
