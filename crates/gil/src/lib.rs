@@ -21,6 +21,19 @@
 //!     }
 //! });
 //! ```
+//!
+//! The interval and forced switching are [`Settings`]. Where the check points are is the program's
+//! to say, on real threads: a setting would be one more test between any two instructions, where
+//! a check point itself costs a load. So each Python is a way to write the program; `simulator`,
+//! whose instructions are data, has it as a setting.
+//!
+//! | Python | here |
+//! |---|---|
+//! | 3.10 and later | [`check_point`](Token::check_point) at back edges, function entries and after calls |
+//! | 3.2 to 3.9 | `check_point` after every instruction |
+//! | before 3.2 | after every 100 instructions, asked or not, `token.allow_threads(\|\| ())`: the lock is dropped and taken back at once |
+//! | a lock per interpreter | a [`Gil`] each |
+//! | free-threaded | no `Gil` |
 
 mod lock;
 pub mod rules;
