@@ -67,3 +67,12 @@ impl From<io::Error> for Error {
         }
     }
 }
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Io(error) => error,
+            error => Self::other(error),
+        }
+    }
+}

@@ -74,11 +74,6 @@ impl Packet {
         self.handles.len()
     }
 
-    /// No message at all: what goes with an answer that says no.
-    pub(crate) fn empty() -> Self {
-        Self { bytes: Vec::new(), handles: Vec::new() }
-    }
-
     /// Puts `first` before the message: what a relay says about a message it does not read.
     ///
     /// # Errors
@@ -138,11 +133,14 @@ pub(crate) fn attach<S: Serializer>(
     open: impl FnOnce() -> io::Result<Handle>,
 ) -> Result<S::Ok, S::Error> {
     use serde::ser::Error;
+    if TRAVELLERS.with_borrow(Option::is_none) {
+        return Err(Error::custom("an end travels only in a message to a process"));
+    }
+    // Outside of the borrow: opening an end may mean sending a message of its own.
+    let opened = open();
     let place = TRAVELLERS.with_borrow_mut(|travellers| {
-        let Some(Travellers { handles, failure }) = travellers else {
-            return Err(Error::custom("an end travels only in a message to a process"));
-        };
-        let handle = open().map_err(|error| {
+        let Travellers { handles, failure } = travellers.as_mut().expect("looked at above");
+        let handle = opened.map_err(|error| {
             let text = error.to_string();
             *failure = Some(error);
             Error::custom(text)

@@ -1,23 +1,32 @@
 //! A bounded queue between processes.
 //!
 //! The process that makes the queue owns it: the messages wait in its memory, under its own
-//! mutex. An end that travels to another process is served there by a thread over a private
-//! connection, so a process that dies takes nobody's lock along. The price is a round trip
-//! through the owner for each message of a remote end.
+//! mutex. An end that travels to another process is served there by threads over a private
+//! connection, so a process that dies takes nobody's lock along.
+//!
+//! Nothing goes back and forth for each message. A sender in another process is granted places
+//! in advance, which the owner takes back when another sender needs them; the last receiver is
+//! sent what comes, and a message keeps its place in the queue until that one takes it. Of
+//! several receivers each asks for one message after the other, so none waits at a busy one.
 
-use std::collections::VecDeque;
+mod lend;
+mod remote;
+mod state;
+mod words;
+
+use std::io;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, mpsc};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use std::{io, thread};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::os::{Handle, Socket};
+use self::lend::Lend;
+use self::remote::Remote;
+use self::state::{LocalReceiver, LocalSender, Queue};
 use crate::packet::{attach, detach};
-use crate::{Channel, Error, Packet};
+use crate::{Error, Packet};
 
 /// A queue of at most `capacity` messages, 1 or more.
 ///
@@ -34,13 +43,7 @@ pub fn bounded<T>(capacity: usize) -> Result<(Sender<T>, Receiver<T>), Error> {
     if capacity == 0 {
         return Err(Error::NoCapacity);
     }
-    let state = State { messages: VecDeque::new(), senders: 1, receivers: 1 };
-    let queue = Arc::new(Queue {
-        capacity,
-        state: Mutex::new(state),
-        not_full: Condvar::new(),
-        not_empty: Condvar::new(),
-    });
+    let queue = Arc::new(Queue::new(capacity));
     Ok((
         Sender { end: End::Local(LocalSender(queue.clone())), message: PhantomData },
         Receiver { end: End::Local(LocalReceiver(queue)), message: PhantomData },
@@ -77,16 +80,15 @@ impl<T: Serialize> Sender<T> {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn send_timeout(&self, message: &T, time_out: Duration) -> Result<(), Error> {
-        self.put(message, Some(time_out))
+        self.put(message, Instant::now().checked_add(time_out))
     }
 
-    fn put(&self, message: &T, time_out: Option<Duration>) -> Result<(), Error> {
+    fn put(&self, message: &T, deadline: Option<Instant>) -> Result<(), Error> {
         let message = Packet::encode(message)?;
         match &self.end {
-            End::Local(sender) => sender.0.push(message, time_out)?,
-            End::Remote(channel) => ask(channel, message.prepend(&time_out)?).map(drop)?,
+            End::Local(sender) => sender.0.push(message, deadline),
+            End::Remote(remote) => remote.push(message, deadline),
         }
-        Ok(())
     }
 }
 
@@ -105,7 +107,7 @@ impl<T: DeserializeOwned> Receiver<T> {
     /// # Errors
     /// As [`recv`](Self::recv).
     pub fn recv_timeout(&self, time_out: Duration) -> Result<T, Error> {
-        self.take(Some(time_out))
+        self.take(Instant::now().checked_add(time_out))
     }
 
     /// The messages until all senders are gone. A message of another type is an error between
@@ -119,10 +121,10 @@ impl<T: DeserializeOwned> Receiver<T> {
         })
     }
 
-    fn take(&self, time_out: Option<Duration>) -> Result<T, Error> {
+    fn take(&self, deadline: Option<Instant>) -> Result<T, Error> {
         match &self.end {
-            End::Local(receiver) => receiver.0.pop(time_out, || false)?,
-            End::Remote(channel) => ask(channel, Packet::encode(&time_out)?)?,
+            End::Local(receiver) => receiver.0.pop(deadline)?,
+            End::Remote(remote) => remote.pop(deadline)?,
         }
         .decode()
     }
@@ -140,263 +142,43 @@ impl<T> Clone for Receiver<T> {
     }
 }
 
-/// An end in the owner's process, or a connection to one.
+/// An end in the owner's process, or a connection to it.
 #[derive(Clone, Debug)]
 enum End<Local> {
     Local(Local),
-    /// Threads of one process share a connection: one question at a time. A time-out begins
-    /// when the question is asked, and it is the owner that keeps it.
-    Remote(Arc<Mutex<Channel>>),
+    Remote(Arc<Remote>),
 }
 
-/// Sends a request to the owner and waits for what it says.
-fn ask(channel: &Mutex<Channel>, request: Packet) -> Result<Packet, Error> {
-    let mut channel = channel.lock().expect("no panic while asking");
-    channel.send(&request)?;
-    let answer = channel.recv().map_err(|error| match error {
-        // The owner died while it answered.
-        Error::Truncated { .. } => Error::Disconnected,
-        error => error,
-    });
-    let (answer, rest) = answer?.split_first::<Result<(), Refusal>>()?;
-    answer?;
-    Ok(rest)
-}
+/// What the sides of a lent end say, in the last byte of a packet. A sender sends messages, and
+/// asks the owner to look at its wish; the owner answers that it may look at its places. A
+/// receiver asks the owner to look; the owner sends messages, and the end of them.
+const MESSAGE: u8 = 0;
+const LOOK: u8 = 1;
+const END: u8 = 2;
 
-/// Why the queue does not take, or give, a message.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
-enum Refusal {
-    TimedOut,
-    Disconnected,
-}
-
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::TimedOut => Self::TimedOut,
-            Refusal::Disconnected => Self::Disconnected,
+fn lent<L: Lend, S: Serializer>(end: &End<L>, serializer: S) -> Result<S::Ok, S::Error> {
+    attach(serializer, || match end {
+        End::Local(local) => local.lend().map_err(io::Error::from),
+        End::Remote(_) => {
+            Err(io::Error::other("only the process that made a queue hands out its ends"))
         }
-    }
-}
-
-#[derive(Debug)]
-struct Queue {
-    capacity: usize,
-    state: Mutex<State>,
-    not_full: Condvar,
-    not_empty: Condvar,
-}
-
-#[derive(Debug)]
-struct State {
-    messages: VecDeque<Packet>,
-    /// Ends alive, in this process and, one for each connection, in others.
-    senders: usize,
-    receivers: usize,
-}
-
-impl Queue {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no panic while the queue is locked")
-    }
-
-    fn push(&self, message: Packet, time_out: Option<Duration>) -> Result<(), Refusal> {
-        let deadline = time_out.and_then(|time_out| Instant::now().checked_add(time_out));
-        let mut state = self.state();
-        loop {
-            if state.receivers == 0 {
-                return Err(Refusal::Disconnected);
-            }
-            if state.messages.len() < self.capacity {
-                state.messages.push_back(message);
-                // All, not one: the one that wakes might be about to leave by its time-out.
-                self.not_empty.notify_all();
-                return Ok(());
-            }
-            state = wait(&self.not_full, state, deadline)?;
-        }
-    }
-
-    /// `given_up` is looked at whenever `not_empty` is notified.
-    fn pop(
-        &self,
-        time_out: Option<Duration>,
-        given_up: impl Fn() -> bool,
-    ) -> Result<Packet, Refusal> {
-        let deadline = time_out.and_then(|time_out| Instant::now().checked_add(time_out));
-        let mut state = self.state();
-        loop {
-            if given_up() {
-                return Err(Refusal::Disconnected);
-            }
-            if let Some(message) = state.messages.pop_front() {
-                self.not_full.notify_all();
-                return Ok(message);
-            }
-            if state.senders == 0 {
-                return Err(Refusal::Disconnected);
-            }
-            state = wait(&self.not_empty, state, deadline)?;
-        }
-    }
-
-    /// Puts a message that could not be delivered back where it was.
-    fn put_back(&self, message: Packet) {
-        self.state().messages.push_front(message);
-        self.not_empty.notify_all();
-    }
-}
-
-fn wait<'a>(
-    condition: &Condvar,
-    state: MutexGuard<'a, State>,
-    deadline: Option<Instant>,
-) -> Result<MutexGuard<'a, State>, Refusal> {
-    let Some(deadline) = deadline else {
-        return Ok(condition.wait(state).expect("no panic while the queue is locked"));
-    };
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        return Err(Refusal::TimedOut);
-    }
-    let woken = condition.wait_timeout(state, left);
-    Ok(woken.expect("no panic while the queue is locked").0)
-}
-
-/// Counts as one sender of the queue.
-#[derive(Debug)]
-struct LocalSender(Arc<Queue>);
-
-/// Counts as one receiver of the queue.
-#[derive(Debug)]
-struct LocalReceiver(Arc<Queue>);
-
-impl Clone for LocalSender {
-    fn clone(&self) -> Self {
-        self.0.state().senders += 1;
-        Self(self.0.clone())
-    }
-}
-
-impl Clone for LocalReceiver {
-    fn clone(&self) -> Self {
-        self.0.state().receivers += 1;
-        Self(self.0.clone())
-    }
-}
-
-impl Drop for LocalSender {
-    fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.senders -= 1;
-        if state.senders == 0 {
-            self.0.not_empty.notify_all();
-        }
-    }
-}
-
-impl Drop for LocalReceiver {
-    fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.receivers -= 1;
-        if state.receivers == 0 {
-            // Nobody can take them any more; ends that travel inside a message close with it.
-            let unread = std::mem::take(&mut state.messages);
-            self.0.not_full.notify_all();
-            drop(state);
-            drop(unread);
-        }
-    }
-}
-
-impl LocalSender {
-    /// Serves a sender in another process, until that end is closed.
-    fn serve(self, mut channel: Channel) -> Result<(), Error> {
-        loop {
-            let (time_out, message) = channel.recv()?.split_first()?;
-            channel.send(&Packet::encode(&self.0.push(message, time_out))?)?;
-        }
-    }
-}
-
-impl LocalReceiver {
-    /// Serves a receiver in another process, until that end is closed.
-    ///
-    /// A second thread listens on the connection: a consumer that dies while the queue is empty
-    /// is noticed at once, not when the next message comes.
-    fn serve(self, channel: Channel) -> Result<(), Error> {
-        let (requests, requested) = mpsc::channel::<Option<Duration>>();
-        let closed = Arc::new(AtomicBool::new(false));
-        let mut listener = Channel::from(channel.socket().try_clone()?);
-        thread::Builder::new().name("queue-listener".into()).spawn({
-            let (closed, queue) = (closed.clone(), self.0.clone());
-            move || {
-                while let Ok(time_out) = listener.recv().and_then(Packet::decode) {
-                    if requests.send(time_out).is_err() {
-                        break;
-                    }
-                }
-                closed.store(true, SeqCst);
-                // Under the lock, so that it cannot fall between a look at `closed` and a wait.
-                let _state = queue.state();
-                queue.not_empty.notify_all();
-            }
-        })?;
-        while let Ok(time_out) = requested.recv() {
-            let given_up = || closed.load(SeqCst);
-            let (answer, message) = match self.0.pop(time_out, given_up) {
-                Ok(message) => (Ok(()), message),
-                Err(refusal) => (Err(refusal), Packet::empty()),
-            };
-            let mut reply = message.prepend::<Result<(), Refusal>>(&answer)?;
-            if let Err(error) = channel.send(&reply) {
-                if answer.is_ok() {
-                    reply = reply.split_first::<Result<(), Refusal>>()?.1;
-                    self.0.put_back(reply);
-                }
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Makes an end for another process: a connection with a thread of this process at its side.
-///
-/// The thread counts as that end until the connection closes: when the other process drops the
-/// end or dies, or when the message that carries it is never sent.
-fn lend<Local: Clone + Send + 'static>(
-    end: &End<Local>,
-    serve: fn(Local, Channel) -> Result<(), Error>,
-) -> io::Result<Handle> {
-    let End::Local(local) = end else {
-        return Err(io::Error::other("only the process that made a queue hands out its ends"));
-    };
-    let (ours, theirs) = Socket::pair()?;
-    let local = local.clone();
-    let connection = ours.try_clone()?;
-    thread::Builder::new().name("queue-end".into()).spawn(move || {
-        // An error is the end of this connection, and the other side is told so.
-        let _ = serve(local, Channel::from(ours));
-        connection.shut_down();
-    })?;
-    Ok(theirs.into())
+    })
 }
 
 fn connected<'de, L, D: Deserializer<'de>>(deserializer: D) -> Result<End<L>, D::Error> {
-    let channel = Channel::from(Socket::from(detach(deserializer)?));
-    Ok(End::Remote(Arc::new(Mutex::new(channel))))
+    let remote = Remote::over(detach(deserializer)?).map_err(serde::de::Error::custom)?;
+    Ok(End::Remote(Arc::new(remote)))
 }
 
 impl<T> Serialize for Sender<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        attach(serializer, || lend(&self.end, LocalSender::serve))
+        lent(&self.end, serializer)
     }
 }
 
 impl<T> Serialize for Receiver<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        attach(serializer, || lend(&self.end, LocalReceiver::serve))
+        lent(&self.end, serializer)
     }
 }
 

@@ -16,8 +16,9 @@ const BUFFER: usize = 32 << 10;
 const READ_AHEAD: usize = 4 << 20;
 /// The most that one system call receives.
 const AT_ONCE: usize = 256 << 10;
-/// How long a receiver looks at its ring before it sleeps: about as long as falling asleep and
-/// being woken cost the two sides, so it is never more than twice what it could have been.
+/// How long a receiver that has found several messages at once looks for another one before it
+/// sleeps: about what falling asleep and being woken cost. One that gets them one by one sleeps
+/// at once: the other side might wait for this very core.
 const WATCH: Duration = Duration::from_micros(5);
 
 /// The half of a [`Channel`](crate::Channel) that messages come out of.
@@ -25,6 +26,8 @@ const WATCH: Duration = Duration::from_micros(5);
 pub struct RecvHalf {
     socket: Arc<Socket>,
     ring: Option<ring::Reader>,
+    /// Messages that came through the ring since this side slept.
+    since_sleep: u32,
     /// Frames that came through the socket, modulo 2^32.
     frames: u32,
     /// The frame that is coming through the socket, or waits for messages in the ring.
@@ -55,6 +58,7 @@ impl RecvHalf {
         Self {
             socket,
             ring: None,
+            since_sleep: 0,
             frames: 0,
             frame: None,
             buffer: Box::default(),
@@ -105,6 +109,7 @@ impl RecvHalf {
             }
             let Some(ring) = &mut self.ring else { return Ok(None) };
             let bytes = ring.pop(self.frames)?;
+            self.since_sleep += u32::from(bytes.is_some());
             return Ok(bytes.map(|bytes| Packet { bytes, handles: Vec::new() }));
         }
     }
@@ -123,7 +128,10 @@ impl RecvHalf {
                 && self.frame.is_none()
                 && !self.ended
             {
-                watch(ring)?;
+                if self.since_sleep > 1 {
+                    watch(ring)?;
+                }
+                self.since_sleep = 0;
                 ring.fall_asleep();
                 // What came before it could see that is not rung for.
                 if let Some(packet) = self.try_recv()? {

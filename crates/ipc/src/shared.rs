@@ -21,24 +21,53 @@ use crate::packet::{attach, detach};
 pub trait Plain: Copy + sealed::Cell {}
 
 mod sealed {
-    pub trait Cell {
+    use std::sync::atomic::AtomicU64;
+
+    pub trait Cell: Sized {
         /// As large as the number, and any bits are a value of it.
         type Atomic: Sync;
         fn load(cell: &Self::Atomic) -> Self;
         fn store(cell: &Self::Atomic, value: Self);
+        /// The same for as many numbers as fill the words, several in each.
+        fn load_words(words: &[AtomicU64], numbers: &mut [Self]);
+        fn store_words(words: &[AtomicU64], numbers: &[Self]);
     }
 }
 
+// Inlined into other crates: a call for each number would cost more than the number.
 macro_rules! plain {
     ($($number:ty, $atomic:ty, $from:expr, $into:expr;)*) => {$(
         impl Plain for $number {}
         impl sealed::Cell for $number {
             type Atomic = $atomic;
+            #[inline]
             fn load(cell: &$atomic) -> Self {
                 $from(cell.load(Relaxed))
             }
+            #[inline]
             fn store(cell: &$atomic, value: Self) {
                 cell.store($into(value), Relaxed);
+            }
+            fn load_words(words: &[AtomicU64], numbers: &mut [Self]) {
+                const BYTES: usize = size_of::<$number>();
+                let (numbers, _) = numbers.as_chunks_mut::<{ 8 / BYTES }>();
+                for (word, numbers) in words.iter().zip(numbers) {
+                    let bytes = word.load(Relaxed).to_ne_bytes();
+                    for (number, bytes) in numbers.iter_mut().zip(bytes.as_chunks().0) {
+                        *number = <$number>::from_ne_bytes(*bytes);
+                    }
+                }
+            }
+            fn store_words(words: &[AtomicU64], numbers: &[Self]) {
+                const BYTES: usize = size_of::<$number>();
+                let (numbers, _) = numbers.as_chunks::<{ 8 / BYTES }>();
+                for (word, numbers) in words.iter().zip(numbers) {
+                    let mut bytes = [0; 8];
+                    for (bytes, number) in bytes.as_chunks_mut().0.iter_mut().zip(numbers) {
+                        *bytes = number.to_ne_bytes();
+                    }
+                    word.store(u64::from_ne_bytes(bytes), Relaxed);
+                }
             }
         }
     )*};
@@ -142,13 +171,31 @@ impl<T: Plain> SharedSlice<T> {
         T::store(&self.cells()[index], number);
     }
 
-    /// Copies `numbers` to the front of the slice.
+    /// Copies `numbers` to the front of the slice, about as fast as memory is copied.
     ///
     /// # Panics
     /// When they are more than the slice has.
     pub fn write(&self, numbers: &[T]) {
-        for (cell, &number) in self.cells()[..numbers.len()].iter().zip(numbers) {
+        let (front, words, back) = self.words(numbers.len());
+        let (first, rest) = numbers.split_at(front.len());
+        let (middle, last) = rest.split_at(rest.len() - back.len());
+        T::store_words(words, middle);
+        for (cell, &number) in front.iter().zip(first).chain(back.iter().zip(last)) {
             T::store(cell, number);
+        }
+    }
+
+    /// Copies the front of the slice to `numbers`, about as fast as memory is copied.
+    ///
+    /// # Panics
+    /// When they are more than the slice has.
+    pub fn copy_to(&self, numbers: &mut [T]) {
+        let (front, words, back) = self.words(numbers.len());
+        let (first, rest) = numbers.split_at_mut(front.len());
+        let (middle, last) = rest.split_at_mut(rest.len() - back.len());
+        T::load_words(words, middle);
+        for (cell, number) in front.iter().zip(first).chain(back.iter().zip(last)) {
+            *number = T::load(cell);
         }
     }
 
@@ -159,7 +206,29 @@ impl<T: Plain> SharedSlice<T> {
 
     /// A copy of all numbers.
     pub fn to_vec(&self) -> Vec<T> {
-        self.iter().collect()
+        let Some(first) = self.iter().next() else { return Vec::new() };
+        let mut numbers = vec![first; self.len()];
+        self.copy_to(&mut numbers);
+        numbers
+    }
+
+    /// The first `len` numbers in the widest cells there are: whole words, and what lies before
+    /// and behind them.
+    fn words(&self, len: usize) -> (&[T::Atomic], &[AtomicU64], &[T::Atomic]) {
+        let cells = &self.cells()[..len];
+        let in_word = size_of::<u64>() / size_of::<T>();
+        let front = (in_word - self.range.start % in_word) % in_word;
+        let (front, rest) = cells.split_at(front.min(len));
+        let (middle, back) = rest.split_at(rest.len() / in_word * in_word);
+        #[expect(unsafe_code, reason = "several numbers seen as one word")]
+        // SAFETY: `middle` begins at a multiple of eight bytes of a page, or is empty, and is as
+        // long as the words; any bits are a word. All access is atomic. A word and the numbers
+        // in it that race give old or new numbers: the processors that Rust runs on have this
+        // guarantee, and no compiler sees the two sides together.
+        let words = unsafe {
+            slice::from_raw_parts(middle.as_ptr().cast::<AtomicU64>(), middle.len() / in_word)
+        };
+        (front, words, back)
     }
 
     pub(crate) fn cells(&self) -> &[T::Atomic] {

@@ -1,0 +1,129 @@
+//! An end of a queue in a process that does not own it.
+
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use super::words::Words;
+use super::{END, LOOK, MESSAGE};
+use crate::os::Handle;
+use crate::os::Socket;
+use crate::{Channel, Error, Packet, RecvHalf, SendHalf};
+
+/// How long an answer that was promised in time may take: longer only when the owner is stopped.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+
+/// The connection to the owner. Threads of this process share it: one waits at a time.
+#[derive(Debug)]
+pub(super) struct Remote {
+    words: Words,
+    sending: SendHalf,
+    incoming: Mutex<Incoming>,
+}
+
+#[derive(Debug)]
+struct Incoming {
+    receiving: RecvHalf,
+    /// The queue has ended.
+    over: bool,
+}
+
+impl Remote {
+    /// # Errors
+    /// When this is no connection to the owner of a queue.
+    pub(super) fn over(handle: Handle) -> Result<Self, Error> {
+        let mut channel = Channel::from(Socket::from(handle));
+        // Sent before the end was.
+        let words: Words = channel.recv_timeout(Duration::ZERO)?.decode()?;
+        if !words.are_whole() {
+            return Err(Error::Corrupt("an end of a queue without its words"));
+        }
+        let (sending, receiving) = channel.split();
+        Ok(Self { words, sending, incoming: Mutex::new(Incoming { receiving, over: false }) })
+    }
+
+    fn incoming(&self) -> MutexGuard<'_, Incoming> {
+        self.incoming.lock().expect("no panic while receiving")
+    }
+
+    fn look(&self, deadline: Option<Instant>) -> Result<(), Error> {
+        self.sending.send_until(&Packet::from(vec![LOOK]), deadline)
+    }
+
+    /// Puts a message into the queue, as its sender.
+    pub(super) fn push(
+        &self,
+        mut message: Packet,
+        deadline: Option<Instant>,
+    ) -> Result<(), Error> {
+        while !self.words.take_place() {
+            let mut incoming = self.incoming();
+            // Another thread might have waited for places, and got some more.
+            if self.words.take_place() {
+                break;
+            }
+            self.words.wish();
+            let answer = self
+                .look(deadline)
+                .and_then(|()| self.wait(&mut incoming.receiving, deadline).map(drop));
+            if let Err(error) = answer {
+                self.words.end_wish();
+                return Err(error);
+            }
+        }
+        message.bytes.push(MESSAGE);
+        let sent = self.sending.send_until(&message, deadline);
+        if matches!(sent, Err(Error::TimedOut)) {
+            self.words.grant(1);
+        }
+        sent
+    }
+
+    /// Takes a message out of the queue, as its receiver.
+    pub(super) fn pop(&self, deadline: Option<Instant>) -> Result<Packet, Error> {
+        let mut incoming = self.incoming();
+        let Incoming { receiving, over } = &mut *incoming;
+        if *over {
+            return Err(Error::Disconnected);
+        }
+        let message = match receiving.try_recv()? {
+            Some(message) => message,
+            None if self.words.is_last() => receiving.recv_until(deadline)?,
+            None => {
+                self.words.wish();
+                self.look(deadline)?;
+                let message = self.wait(receiving, deadline);
+                self.words.end_wish();
+                message?
+            }
+        };
+        let mut message = message;
+        match message.bytes.pop() {
+            Some(MESSAGE) => {}
+            Some(END) => {
+                *over = true;
+                return Err(Error::Disconnected);
+            }
+            _ => return Err(Error::Corrupt("what no owner of a queue says")),
+        }
+        if self.words.count_taken() {
+            // Whether the owner is still there is the next call's affair: this message is.
+            let _ = self.look(None);
+        }
+        Ok(message)
+    }
+
+    /// Waits for what was wished for. A wish that could not be withdrawn in time is granted: the
+    /// answer is on its way.
+    fn wait(
+        &self,
+        receiving: &mut RecvHalf,
+        deadline: Option<Instant>,
+    ) -> Result<Packet, Error> {
+        match receiving.recv_until(deadline) {
+            Err(Error::TimedOut) if !self.words.end_wish() => {
+                receiving.recv_timeout(ON_ITS_WAY)
+            }
+            answer => answer,
+        }
+    }
+}
