@@ -1,4 +1,4 @@
-"""Processes talk: a queue, a pipe, shared memory, a queue for each task of a pool.
+"""Processes talk: a queue, a pipe, shared memory, a queue for each task of a pool; when it pays.
 
 python3 lessons/python/04_ipc_queue.py [--quick]
 """
@@ -8,12 +8,15 @@ import queue
 import sys
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 
 QUICK = "--quick" in sys.argv
 MESSAGES = 100 if QUICK else 1_000
 PRODUCERS, CONSUMERS, CAPACITY, WORKERS = 3, 2, 8, 4
 NUMBERS = 100_000 if QUICK else 1_000_000
 BELOW = 1_000_000 if QUICK else 100_000_000
+LENGTHS = [100, 1_000, 10_000, 100_000] + ([] if QUICK else [1_000_000])
+ADDITIONS, MOST_TASKS = 2_000_000, 200
 
 
 def main():
@@ -22,6 +25,7 @@ def main():
     every_message_arrives_once()
     processes_fill_one_memory()
     every_task_has_a_queue_of_its_own()
+    a_pool_pays_for_long_tasks()
 
 
 def a_child_greets_through_a_queue():
@@ -86,6 +90,23 @@ def every_task_has_a_queue_of_its_own():
             print("  ", answer.get())
 
 
+def a_pool_pays_for_long_tasks():
+    print("6. Sums, computed here and in a pool of 2 processes:")
+    with ProcessPoolExecutor(2) as pool:
+        list(pool.map(total, [0, 0]))  # the first tasks start the processes
+        for below in LENGTHS:
+            tasks = [below] * max(2, min(MOST_TASKS, ADDITIONS // below))
+            begun = time.perf_counter()
+            here = [total(n) for n in tasks]
+            between = time.perf_counter()
+            futures = [pool.submit(total, n) for n in tasks]
+            assert [future.result() for future in futures] == here
+            ended = time.perf_counter()
+            print(f"   below {below}: {here[0]}")
+            each, speed_up = (between - begun) / len(tasks), (between - begun) / (ended - between)
+            print(f"   {each * 1e6:.0f} us a task, speed-up {speed_up:.2f}", file=sys.stderr)
+
+
 def start(Worker, target, *args):
     worker = Worker(target=target, args=args)
     worker.start()
@@ -115,10 +136,14 @@ def fill(memory, start, stop):
 
 
 def report(n, answer):
+    answer.put(total(n))
+
+
+def total(n):
     total = 0
     for i in range(n):
         total += i
-    answer.put(total)
+    return total
 
 
 if __name__ == "__main__":
