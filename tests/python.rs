@@ -40,6 +40,11 @@ fn synchronization() {
 }
 
 #[test]
+fn responsiveness() {
+    prints_the_same_everywhere("10_responsiveness");
+}
+
+#[test]
 fn async() {
     prints_the_same_everywhere("12_async");
 }

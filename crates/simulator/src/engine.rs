@@ -222,7 +222,7 @@ impl Engine {
     fn sleep_ends(&mut self, me: usize) {
         let thread = &mut self.threads[me];
         match thread.doing {
-            Doing::Nothing if let Op::Away(_) = thread.op() => {
+            Doing::Nothing if let Op::Away(_) | Op::AwayUntil(_) = thread.op() => {
                 thread.at += 1;
                 self.say(me, What::Answer);
                 self.wake(me);
@@ -308,6 +308,10 @@ impl Engine {
                 }
                 Op::Away(time) => {
                     self.block(me, self.now + time);
+                    return Ok(());
+                }
+                Op::AwayUntil(period) => {
+                    self.block(me, (self.now / period + 1) * period);
                     return Ok(());
                 }
                 Op::Say(what) => {

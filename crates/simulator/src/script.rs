@@ -19,6 +19,10 @@ pub enum Step {
     },
     /// A call that waits for the world outside, without the lock and without a core.
     Io(Duration),
+    /// A wait like [`Io`](Step::Io), for a timer that fires at every multiple of this period:
+    /// up to the next one after now. Those that the thread was late for are lost, as the frames
+    /// of a screen are. A period of 0 acts as 1 ns.
+    Tick(Duration),
     /// The steps again and again, with a back edge in between.
     Loop(u64, Vec<Step>),
 }
@@ -77,6 +81,8 @@ pub(crate) enum Op {
     Cpu(Cpu),
     /// Without a core for this long.
     Away(u64),
+    /// Without a core until the next multiple of this.
+    AwayUntil(u64),
     /// Says so in the trace.
     Say(What),
     /// Goes to `exit` when the loop has had its rounds, and into the next round otherwise.
@@ -178,6 +184,10 @@ impl Compiler {
             }
             Step::Io(time) => {
                 let away = Op::Away(nanos(*time));
+                self.code.ops.extend([Op::Release, Op::Say(What::Io), away, Op::Take]);
+            }
+            Step::Tick(period) => {
+                let away = Op::AwayUntil(nanos(*period).max(1));
                 self.code.ops.extend([Op::Release, Op::Say(What::Io), away, Op::Take]);
             }
             Step::Loop(0, _) => {}

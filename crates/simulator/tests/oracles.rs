@@ -73,6 +73,7 @@ fn step() -> impl Strategy<Value = Step> {
         (micros(0..2_000), any::<bool>())
             .prop_map(|(time, gives_lock)| Step::Native { time, gives_lock }),
         micros(0..2_000).prop_map(Step::Io),
+        micros(0..2_000).prop_map(Step::Tick),
     ];
     leaf.prop_recursive(2, 8, 3, |step| {
         (0..4_u64, prop::collection::vec(step, 0..3))

@@ -249,6 +249,18 @@ fn waits_for_the_world_need_no_core() {
 }
 
 #[test]
+fn a_timer_keeps_its_beat_and_loses_what_a_thread_is_late_for() {
+    let tick = Step::Tick(ms(10));
+    let compute = |time| Step::Compute(ms(time));
+    let script = [tick.clone(), compute(3), tick.clone(), compute(25), tick.clone(), tick];
+    let run = promptly(1, GIL, &[("a", &script)]);
+    let answers = run.events.iter().filter(|event| event.what == What::Answer);
+    let answers: Vec<_> = answers.map(|event| ns(event.at)).collect();
+    // At 45 ms those of 30 and 40 ms are lost; at 50 ms, on time, the next is that of 60 ms.
+    assert_eq!(answers, [10, 20, 50, 60].map(ms));
+}
+
+#[test]
 fn without_delays_an_answer_waits_an_interval_and_a_gap() {
     let io: &[Step] = &[Step::Io(ns(3_000_030)), Step::Compute(ms(12))];
     let run = promptly(2, GIL, &[("cpu", &[Step::Compute(ms(40))]), ("io", io)]);
