@@ -40,6 +40,11 @@ fn synchronization() {
 }
 
 #[test]
+fn reference_counts() {
+    prints_the_same_everywhere("09_reference_counts");
+}
+
+#[test]
 fn responsiveness() {
     prints_the_same_everywhere("10_responsiveness");
 }
