@@ -27,6 +27,11 @@ impl Collector {
         while let Some((line, input)) = process {
             let why = self.collect(input);
             process = self.follow(&line, &why);
+            if process.is_some() {
+                let mut sends = Vec::new();
+                self.shared.state().ready(self.index, &self.shared.settings, &mut sends);
+                self.shared.send(sends);
+            }
         }
         self.shared.state().collectors -= 1;
         self.shared.quiet.notify_all();
@@ -34,9 +39,6 @@ impl Collector {
 
     /// Until the worker says no more.
     fn collect(&self, mut input: RecvHalf) -> ipc::Error {
-        let mut sends = Vec::new();
-        self.shared.state().ready(self.index, &self.shared.settings, &mut sends);
-        self.shared.send(sends);
         let mut answers = Vec::new();
         loop {
             match input.recv() {
@@ -134,13 +136,14 @@ impl Collector {
             state.feed_idle(&self.shared.settings, &mut sends);
         }
         drop(state);
-        self.shared.send(sends);
-        self.shared.tell(ends);
-        self.shared.quiet.notify_all();
         if broken {
+            // Before its task fails: who sees the failure and hands in more finds a broken pool.
             let at = At { worker: self.index, pid: line.child.pid(), task: 0 };
             self.shared.break_down(Error::Died(Death { ended, at }));
         }
+        self.shared.send(sends);
+        self.shared.tell(ends);
+        self.shared.quiet.notify_all();
         (goes_on && !broken).then(|| self.replace())?
     }
 

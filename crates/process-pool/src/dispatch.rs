@@ -395,7 +395,10 @@ impl State {
                 sends.push(Send::Ping(worker.line().clone()));
                 return;
             }
-            let room = self.workers[index].room(settings);
+            // A chunk is divided among all who are idle: none of them would ask for it later.
+            let idle = u32::try_from(self.idle.len()).unwrap_or(u32::MAX);
+            let share = job.len().div_ceil(idle);
+            let room = self.workers[index].room(settings).min(share);
             if let Some(job) = self.next(room) {
                 self.idle.pop_front();
                 sends.push(self.workers[index].send(job));

@@ -35,10 +35,23 @@
 //! - A worker is the same program, started anew (never a fork of a process with threads).
 //! - It has a connection of its own, its standard input; no lock and no pipe is shared between
 //!   processes. Its stdout and stderr are its own.
-//! - A task runs once at most. A worker that is killed, aborts or exits fails the task it
-//!   runs, with the signal or the status named; the pool starts another worker and goes on.
-//! - Every [`Future`] ends. A pool or process that is dropped ends its workers and reaps them.
+//! - A task begins once at most, unless it is declared to bear more
+//!   ([`TaskOptions::retries`]). A worker that is killed, aborts or exits fails the task it
+//!   runs, with the signal or the status named. What it had not begun, and what was done, is
+//!   not touched; the pool starts another worker and goes on ([`Policy`]).
+//! - While a worker has nothing to do, no task waits: neither in this process nor behind another
+//!   task at the side of a worker.
+//! - A task may be given a time, which begins with it; when that is over its worker is killed.
+//!   A task without one lasts as long as it lasts, in a worker that somebody has stopped too.
+//! - Every [`Future`] ends. A pool or process that is dropped ends its workers and reaps them,
+//!   within its [grace](Builder::grace).
+//! - A worker that dies is noticed, reaped and replaced at once, also when it is idle. Nothing
+//!   polls: a pool without tasks uses no processor time.
 //! - A worker whose parent is gone ends, even in the middle of a task.
+//! - Ctrl-C reaches the parent alone. A program that ends on it ends its workers with it.
+//!
+//! Started and tested on Linux; other Unix systems differ in nothing that is relied on. On others
+//! every start is an error that says so.
 
 mod builder;
 mod child;
@@ -58,6 +71,7 @@ mod pool;
 mod process;
 mod shared;
 mod slot;
+mod stop;
 mod task;
 mod worker;
 
@@ -71,6 +85,7 @@ pub use metrics::{Metrics, WorkerMetrics};
 pub use os::kill_this_process;
 pub use pool::Pool;
 pub use process::Process;
+pub use stop::Stop;
 pub use task::{Failed, Task, Tasks, serve};
 
 /// Calls what somebody wants called at the end of a task. Its panic, which has been printed, is

@@ -136,15 +136,13 @@ impl<'a, T: Task, I: Iterator<Item = T>> Map<'a, T, I> {
         let time_out = shared.settings.options.time_out;
         let mut chunk = Tasks::new(time_out.is_some());
         let mut alone = None;
-        shared.encoding(|| {
-            while chunk.count < size && chunk.size() < LARGE / 2 && alone.is_none() {
-                let Some(task) = self.tasks.next() else { return };
-                self.taken += 1;
-                if chunk.push(&task).is_err() {
-                    alone = Some(task);
-                }
+        while chunk.count < size && chunk.size() < LARGE / 2 && alone.is_none() {
+            let Some(task) = self.tasks.next() else { break };
+            self.taken += 1;
+            if chunk.push(&task).is_err() {
+                alone = Some(task);
             }
-        });
+        }
         let any = chunk.count > 0 || alone.is_some();
         if chunk.count > 0 {
             let count = chunk.count;

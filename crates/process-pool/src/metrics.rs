@@ -12,7 +12,7 @@ pub struct Metrics {
     pub replaced: usize,
     /// Workers that were replaced after as many tasks as one may run.
     pub retired: usize,
-    /// The time that `submit` and `map` took to encode tasks.
+    /// The time that `submit` took to encode tasks, estimated from every sixteenth.
     pub encoding: Duration,
     /// By worker.
     pub workers: Vec<WorkerMetrics>,

@@ -62,7 +62,12 @@ impl<T: Task> Pool<T> {
         }
         let mut pool = Self { shared, threads: Vec::new(), tasks: PhantomData };
         for (index, (line, input)) in processes.into_iter().enumerate() {
-            pool.shared.state().workers[index].connect(line.clone());
+            {
+                let mut state = pool.shared.state();
+                state.workers[index].connect(line.clone());
+                // Before anything can be handed in: the first tasks spread over all workers.
+                state.ready(index, &pool.shared.settings, &mut Vec::new());
+            }
             let collector = Collector { shared: pool.shared.clone(), index };
             pool.shared.state().collectors += 1;
             let started =
@@ -100,7 +105,7 @@ impl<T: Task> Pool<T> {
             Some(_) => Order::Timed(task),
             None => Order::Task(task),
         };
-        let encoded = shared.encoding(|| Packet::encode(&order));
+        let encoded = shared.encoding(id, || Packet::encode(&order));
         drop(order);
         let slot = match encoded {
             Ok(task) => {

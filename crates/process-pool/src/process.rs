@@ -113,9 +113,9 @@ impl<T> Process<T> {
     }
 
     /// How the process ended; none while it runs.
-    pub fn ended(&mut self) -> Option<&Ended> {
+    pub fn ended(&mut self) -> Option<Ended> {
         self.wait(Some(Instant::now()));
-        self.ended.as_ref()
+        self.ended.clone()
     }
 
     /// Asks the process to end: SIGTERM, where there are signals.

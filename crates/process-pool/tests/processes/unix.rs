@@ -7,20 +7,27 @@ use std::time::{Duration, Instant};
 use std::{collections::HashSet, env, io, panic, process, thread};
 
 use ipc::{Pipe, Receiver, Sender, SharedSlice, bounded, pipe};
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use process_pool::{
     Death, Ended, Error, Failed, Pool, Process, Task, kill_this_process, serve,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+mod futures;
+mod harness;
+mod limits;
+mod maps;
+mod rules;
+
+use harness::{trial, until};
+
 pub fn main() {
     if env::var_os(FORGETFUL).is_some() {
         return a_main_that_forgets_serve();
     }
-    serve::<(Work, Meet, Stubborn, Tell)>();
+    serve::<((Work, Meet, Stubborn, Tell), (rules::Prepare, rules::Step, maps::Item))>();
     if env::args().nth(1).as_deref() == Some("a-parent-that-dies") {
         a_parent_that_dies();
     }
@@ -51,20 +58,17 @@ pub fn main() {
         trial("a_worker_that_died_idle_costs_no_task", a_worker_that_died_idle_costs_no_task),
         trial("a_pool_of_no_workers_is_refused", a_pool_of_no_workers_is_refused),
     ];
+    let trials = Vec::from([
+        trials,
+        futures::trials(),
+        limits::trials(),
+        maps::trials(),
+        rules::trials(),
+    ]);
     let mut arguments = Arguments::from_args();
     // One after another: each looks for children left behind.
     arguments.test_threads = Some(1);
-    libtest_mimic::run(&arguments, trials).exit();
-}
-
-fn trial(name: &str, test: fn()) -> Trial {
-    Trial::test(name, move || {
-        panic::catch_unwind(test).map_err(|_| "see the panic above")?;
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Err(nix::errno::Errno::ECHILD) => Ok(()),
-            left => Err(format!("a child is left: {left:?}").into()),
-        }
-    })
+    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }
 
 /// What the workers of these tests can do.
@@ -78,6 +82,11 @@ enum Work {
     Signal(i32),
     Exit(i32),
     Hang,
+    Spin,
+    /// Milliseconds.
+    Sleep(u64),
+    /// Ends at no word, only at a kill.
+    DeafToTerm,
     ReadStdin,
     Print,
     Nested,
@@ -113,6 +122,17 @@ impl Task for Work {
             },
             Self::Exit(code) => process::exit(code),
             Self::Hang => {}
+            Self::Spin => loop {
+                std::hint::spin_loop();
+            },
+            Self::Sleep(millis) => {
+                thread::sleep(Duration::from_millis(millis));
+                return Ok(Made::Nothing);
+            }
+            Self::DeafToTerm => {
+                // A stopped process does not even hear it.
+                kill(Pid::this(), Signal::SIGSTOP)?;
+            }
             Self::Slices(count) => {
                 return Ok(Made::Slices(vec![SharedSlice::zeroed(1)?; count]));
             }
@@ -518,9 +538,7 @@ fn a_worker_that_died_idle_costs_no_task() {
     let victim = Pid::from_raw(idle.try_into().unwrap());
     kill(victim, Signal::SIGKILL).unwrap();
     // The pool notices without a task, and reaps it: no zombie waits for one.
-    while kill(victim, None).is_ok() {
-        thread::yield_now();
-    }
+    until("the pool reaps it", || kill(victim, None).is_err());
     assert_ne!(pid(pool.submit(Work::Pid).result().unwrap()), idle);
     assert_eq!(pool.replaced(), 1);
     pool.shutdown();
