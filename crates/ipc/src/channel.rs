@@ -311,7 +311,8 @@ mod tests {
                 });
                 for (seed, size) in sizes(1) {
                     let [.., byte] = seed.to_be_bytes();
-                    let bytes = receiver.recv().unwrap().bytes;
+                    let packet = receiver.recv().unwrap();
+                    let bytes = packet.bytes();
                     assert!(bytes.len() == size && bytes.iter().all(|&b| b == byte));
                 }
                 assert!(matches!(receiver.recv(), Err(Error::Disconnected)));

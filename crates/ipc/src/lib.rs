@@ -13,6 +13,7 @@
 //! Messages are serde types in the postcard format, in frames of a known length of at most
 //! [`MAX_MESSAGE`] bytes.
 
+mod buffer;
 mod channel;
 mod error;
 mod frame;

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Error;
+use crate::buffer::{self, Encoding};
 use crate::os::Handle;
 
 /// An encoded message.
@@ -37,7 +38,7 @@ impl Packet {
     /// end cannot come along.
     pub fn encode<T: Serialize + ?Sized>(message: &T) -> Result<Self, Error> {
         let scope = Scope::open(Vec::new());
-        let encoded = postcard::to_stdvec(message);
+        let encoded = postcard::serialize_with_flavor(message, Encoding::default());
         let Travellers { handles, failure } = scope.close();
         match (encoded, failure) {
             (Ok(bytes), _) => {
@@ -89,12 +90,19 @@ impl Packet {
     /// # Errors
     /// [`Error::Decode`].
     pub fn split_first<T: DeserializeOwned>(mut self) -> Result<(T, Self), Error> {
-        let scope = Scope::open(self.handles.into_iter().map(Some).collect());
+        let handles = std::mem::take(&mut self.handles);
+        let scope = Scope::open(handles.into_iter().map(Some).collect());
         let (first, rest) = postcard::take_from_bytes(&self.bytes).map_err(Error::Decode)?;
         let read = self.bytes.len() - rest.len();
         self.bytes.drain(..read);
         self.handles = scope.close().handles.into_iter().flatten().collect();
         Ok((first, self))
+    }
+}
+
+impl Drop for Packet {
+    fn drop(&mut self) {
+        buffer::recycle(std::mem::take(&mut self.bytes));
     }
 }
 

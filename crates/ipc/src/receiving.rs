@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::frame::{BELL, HEADER, Header, Kind, SENT, WITHDRAWN};
 use crate::os::{Handle, Socket};
-use crate::{Error, Packet, ring};
+use crate::{Error, Packet, buffer, ring};
 
 /// What one system call receives ahead of the frames it belongs to.
 const BUFFER: usize = 32 << 10;
@@ -19,7 +19,7 @@ const AT_ONCE: usize = 256 << 10;
 /// How long a receiver that has found several messages at once looks for another one before it
 /// sleeps: about what falling asleep and being woken cost. One that gets them one by one sleeps
 /// at once: the other side might wait for this very core.
-const WATCH: Duration = Duration::from_micros(5);
+pub(crate) const WATCH: Duration = Duration::from_micros(5);
 
 /// The half of a [`Channel`](crate::Channel) that messages come out of.
 #[derive(Debug)]
@@ -172,7 +172,7 @@ impl RecvHalf {
             } else if let Some(header) = bytes.first_chunk() {
                 let header = Header::from_bytes(header)?;
                 let room = (header.length as usize + 1).min(READ_AHEAD);
-                self.frame = Some(Frame { header, bytes: Vec::with_capacity(room) });
+                self.frame = Some(Frame { header, bytes: buffer::with_capacity(room) });
                 HEADER
             } else {
                 0

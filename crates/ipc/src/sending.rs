@@ -67,6 +67,17 @@ impl SendHalf {
         self.send_until(packet, Instant::now().checked_add(time_out))
     }
 
+    /// Sends a message if that takes no waiting: if there is room for it in the ring.
+    pub(crate) fn try_send(&self, packet: &Packet) -> Result<bool, Error> {
+        let mut state = self.state();
+        let fits = self.fits(packet) && state.rest.is_empty();
+        Ok(fits && self.push(&mut state, &packet.bytes)?)
+    }
+
+    fn fits(&self, packet: &Packet) -> bool {
+        packet.handles.is_empty() && packet.bytes.len() <= self.room / 8
+    }
+
     /// Whether another holder of the socket could go on where this one stopped.
     pub(crate) fn is_fresh(&self) -> bool {
         let state = self.state();
@@ -80,7 +91,7 @@ impl SendHalf {
     ) -> Result<(), Error> {
         let mut state = self.state();
         self.send_rest(&mut state, deadline)?;
-        if packet.handles.is_empty() && packet.bytes.len() <= self.room / 8 {
+        if self.fits(packet) {
             if state.ring.is_none() && state.frames >= SOON {
                 self.send_ring(&mut state, deadline)?;
             }

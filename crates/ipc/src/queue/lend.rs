@@ -81,7 +81,9 @@ fn collect(
             let mut state = queue.state();
             state.fill(id, messages.into_iter())?;
             state.grant(id, queue.capacity, 0);
-            queue.notify_messages(&state);
+            if !state.messages.is_empty() {
+                queue.notify_messages(&state);
+            }
         }
         if asked && words.has_wish() {
             let mut state = queue.room(None)?;
@@ -120,7 +122,8 @@ impl Lend for LocalReceiver {
             }
         })?;
         thread::Builder::new().name("queue-receiver".into()).spawn(move || {
-            let id = self.0.state().lend_receiver(words.clone());
+            let sending = Arc::new(sending);
+            let id = self.0.state().lend_receiver(words.clone(), sending.clone());
             let mut given = VecDeque::new();
             let sent = hand_out(&self, id, &words, &sending, &mut given, &closed);
             sending.socket().shut_down();
@@ -152,7 +155,7 @@ fn hand_out(
             if closed.load(SeqCst) {
                 return Ok(());
             }
-            let taken = state.taken(id);
+            let taken = state.sent(id);
             while first_given < taken && given.pop_front().is_some() {
                 first_given += 1;
             }

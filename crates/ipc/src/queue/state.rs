@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Instant;
 
+use super::MESSAGE;
 use super::words::Words;
 use crate::os::Socket;
-use crate::{Error, Packet};
+use crate::receiving::WATCH;
+use crate::{Error, Packet, SendHalf};
 
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -47,6 +49,9 @@ struct LentReceiver {
     words: Words,
     given: u64,
     taken: u64,
+    sending: Arc<SendHalf>,
+    /// Its thread sends what it was given; what comes next must come behind that.
+    busy: bool,
 }
 
 impl LentReceiver {
@@ -92,8 +97,10 @@ impl Queue {
 
     pub(super) fn push(&self, message: Packet, deadline: Option<Instant>) -> Result<(), Error> {
         let mut state = self.room(deadline)?;
-        state.messages.push_back(message);
-        self.notify_messages(&state);
+        state.put(message);
+        if !state.messages.is_empty() {
+            self.notify_messages(&state);
+        }
         Ok(())
     }
 
@@ -184,9 +191,25 @@ impl State {
             }
         }
         if self.room(capacity) == 0 {
+            self.watch(capacity);
+        }
+        if self.room(capacity) == 0 {
             self.ask_to_tell();
         }
         self.room(capacity)
+    }
+
+    /// Looks for a moment whether a receiver in another process takes a message: one that is at it
+    /// frees a place sooner than a thread falls asleep.
+    fn watch(&mut self, capacity: usize) {
+        if self.lent_receivers.values().all(|lent| lent.untaken() == 0) {
+            return;
+        }
+        let begun = Instant::now();
+        while self.room(capacity) == 0 && begun.elapsed() < WATCH {
+            std::hint::spin_loop();
+            self.settle();
+        }
     }
 
     /// Frees the places of messages that were taken in other processes.
@@ -224,10 +247,34 @@ impl State {
         self.lent
     }
 
-    pub(super) fn lend_receiver(&mut self, words: Words) -> usize {
+    pub(super) fn lend_receiver(&mut self, words: Words, sending: Arc<SendHalf>) -> usize {
         self.lent += 1;
-        self.lent_receivers.insert(self.lent, LentReceiver { words, given: 0, taken: 0 });
+        let receiver = LentReceiver { words, given: 0, taken: 0, sending, busy: true };
+        self.lent_receivers.insert(self.lent, receiver);
         self.lent
+    }
+
+    /// Puts a message where there is room for it: into the memory of the last receiver, if that
+    /// is in another process and has nothing to wait for; else into the queue.
+    fn put(&mut self, mut message: Packet) {
+        if self.receivers == 1
+            && self.messages.is_empty()
+            && let Some(receiver) = self.lent_receivers.values_mut().next()
+            && !receiver.busy
+        {
+            receiver.words.set_last();
+            message.bytes.push(MESSAGE);
+            if matches!(receiver.sending.try_send(&message), Ok(true)) {
+                receiver.given += 1;
+                self.reserved += 1;
+                if self.wait_for_room > 0 {
+                    receiver.words.tell();
+                }
+                return;
+            }
+            message.bytes.pop();
+        }
+        self.messages.push_back(message);
     }
 
     /// Puts messages of a lent sender into the places that it was granted.
@@ -244,7 +291,7 @@ impl State {
         sender.granted =
             left.ok_or(Error::Corrupt("more messages than a sender has places"))?;
         self.reserved -= messages.len();
-        self.messages.extend(messages);
+        messages.for_each(|message| self.put(message));
         Ok(())
     }
 
@@ -271,6 +318,7 @@ impl State {
     pub(super) fn give(&mut self, id: usize, count: usize) -> Vec<Packet> {
         let receiver = self.lent_receivers.get_mut(&id).expect("lent until its thread ends");
         receiver.given += count as u64;
+        receiver.busy = true;
         self.reserved += count;
         if self.wait_for_room > 0 {
             receiver.words.tell();
@@ -278,10 +326,12 @@ impl State {
         self.messages.drain(..count).collect()
     }
 
-    /// How many messages a lent receiver has taken.
-    pub(super) fn taken(&mut self, id: usize) -> u64 {
+    /// A lent receiver was sent what it was given. How many messages has it taken?
+    pub(super) fn sent(&mut self, id: usize) -> u64 {
         self.settle();
-        self.lent_receivers[&id].taken
+        let receiver = self.lent_receivers.get_mut(&id).expect("lent until its thread ends");
+        receiver.busy = false;
+        receiver.taken
     }
 
     /// A lent receiver is gone: what it had not taken of `given` is the others'.
