@@ -85,6 +85,14 @@ impl Channel {
         self.sending.send(packet)
     }
 
+    /// As [`SendHalf::send_timeout`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn send_timeout(&self, packet: &Packet, time_out: Duration) -> Result<(), Error> {
+        self.sending.send_timeout(packet, time_out)
+    }
+
     /// As [`RecvHalf::recv`].
     ///
     /// # Errors

@@ -47,6 +47,14 @@ impl<S: Serialize, R: DeserializeOwned> Pipe<S, R> {
         self.channel.send(&Packet::encode(message)?)
     }
 
+    /// The same, for at most `time_out`: then the message never arrives.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and [`Error::TimedOut`].
+    pub fn send_timeout(&self, message: &S, time_out: Duration) -> Result<(), Error> {
+        self.channel.send_timeout(&Packet::encode(message)?, time_out)
+    }
+
     /// Waits for the next message.
     ///
     /// # Errors
