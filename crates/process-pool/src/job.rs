@@ -46,7 +46,7 @@ impl Job {
     /// How long a task of it may run.
     pub(crate) fn time_out(&self) -> Option<Duration> {
         match self {
-            Self::Task(slot) => slot.time_out,
+            Self::Task(slot) => slot.time_out(),
             Self::Chunk(chunk, _) => chunk.time_out,
         }
     }

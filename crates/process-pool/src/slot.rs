@@ -20,9 +20,10 @@ pub(crate) type Watcher = Box<dyn FnOnce() + Send>;
 /// One allocation for each task, shared by its future and its pool.
 pub(crate) struct Slot {
     pub(crate) id: u64,
-    pub(crate) time_out: Option<Duration>,
     pub(crate) urgent: bool,
     size: u32,
+    /// Nanoseconds; 0 for no limit. Shorter than an `Option`: there may be millions of these.
+    time_out: u64,
     state: Mutex<State>,
     ended: Condvar,
 }
@@ -33,8 +34,11 @@ struct State {
     awaited: bool,
     retries: u32,
     content: Content,
-    watchers: Vec<Watcher>,
+    /// Most tasks have none.
+    watchers: Option<Box<Watchers>>,
 }
+
+struct Watchers(Vec<Watcher>);
 
 enum Content {
     Task(Packet),
@@ -62,13 +66,21 @@ impl Slot {
 
     fn with(id: u64, size: u32, life: Life, content: Content, options: &TaskOptions) -> Self {
         let &TaskOptions { time_out, retries, urgent } = options;
-        let watchers = Vec::new();
+        let watchers = None;
         let state = State { life, awaited: false, retries, content, watchers };
-        Self { id, time_out, urgent, size, state: state.into(), ended: Condvar::new() }
+        let nanos =
+            |limit: Duration| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let time_out = time_out.map_or(0, nanos);
+        Self { id, urgent, size, time_out, state: state.into(), ended: Condvar::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no panic while a task is locked")
+    }
+
+    /// How long the task may run.
+    pub(crate) fn time_out(&self) -> Option<Duration> {
+        (self.time_out > 0).then(|| Duration::from_nanos(self.time_out))
     }
 
     /// Bytes of the encoded task.
@@ -139,7 +151,7 @@ impl Slot {
             self.ended.notify_all();
         }
         drop(task);
-        watchers.into_iter().for_each(call);
+        watchers.into_iter().flat_map(|watchers| watchers.0).for_each(call);
         true
     }
 
@@ -150,7 +162,7 @@ impl Slot {
             drop(state);
             return call(watcher);
         }
-        state.watchers.push(watcher);
+        state.watchers.get_or_insert_with(|| Watchers(Vec::new()).into()).0.push(watcher);
     }
 
     /// Waits for the end; false when the deadline passes first.
