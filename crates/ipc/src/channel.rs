@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::os::Socket;
-use crate::{Error, Packet, RecvHalf, SendHalf};
+use crate::{Error, Packet, RecvHalf, SendHalf, Waitable};
 
 /// The largest message, in bytes. A corrupt length must not make the reader wait for the rest
 /// of four gigabytes.
@@ -107,6 +107,12 @@ impl Channel {
     /// As there.
     pub fn recv_timeout(&mut self, time_out: Duration) -> Result<Packet, Error> {
         self.receiving.recv_timeout(time_out)
+    }
+}
+
+impl Waitable for Channel {
+    fn receiving(&mut self) -> &mut RecvHalf {
+        &mut self.receiving
     }
 }
 

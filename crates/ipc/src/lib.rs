@@ -32,6 +32,6 @@ pub use os::Socket;
 pub use packet::Packet;
 pub use pipe::{Pipe, pipe};
 pub use queue::{Receiver, Sender, bounded};
-pub use receiving::RecvHalf;
+pub use receiving::{RecvHalf, Waitable, wait};
 pub use sending::SendHalf;
 pub use shared::{Plain, SharedSlice};

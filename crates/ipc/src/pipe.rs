@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::os::Socket;
 use crate::packet::{attach, detach};
-use crate::{Channel, Error, Packet};
+use crate::{Channel, Error, Packet, RecvHalf, Waitable, wait};
 
 /// One end of a two-way pipe between two processes: sends `S`, receives `R`.
 ///
@@ -70,6 +70,24 @@ impl<S: Serialize, R: DeserializeOwned> Pipe<S, R> {
     /// As [`recv`](Self::recv), and [`Error::TimedOut`].
     pub fn recv_timeout(&mut self, time_out: Duration) -> Result<R, Error> {
         self.channel.recv_timeout(time_out)?.decode()
+    }
+}
+
+impl<S, R> Pipe<S, R> {
+    /// Whether [`recv`](Self::recv) would not wait, after at most `time_out`: a message has come
+    /// whole, or none comes any more.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the operating system refuses.
+    pub fn poll(&mut self, time_out: Duration) -> Result<bool, Error> {
+        Ok(!wait(&mut [self], Some(time_out))?.is_empty())
+    }
+}
+
+/// Several pipes, of any types, are waited for by [`wait`].
+impl<S, R> Waitable for Pipe<S, R> {
+    fn receiving(&mut self) -> &mut RecvHalf {
+        self.channel.receiving()
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::frame::{BELL, HEADER, Header, Kind, SENT, WITHDRAWN};
-use crate::os::{Handle, Socket};
+use crate::os::{self, Handle, Socket};
 use crate::{Error, Packet, buffer, ring};
 
 /// What one system call receives ahead of the frames it belongs to.
@@ -36,6 +36,8 @@ pub struct RecvHalf {
     buffer: Box<[u8]>,
     filled: Range<usize>,
     handles: VecDeque<Handle>,
+    /// What [`wait`] found, for the call that receives it.
+    found: Option<Result<Packet, Error>>,
     /// The other end is gone, and nothing comes through the socket any more.
     ended: bool,
 }
@@ -64,6 +66,7 @@ impl RecvHalf {
             buffer: Box::default(),
             filled: 0..0,
             handles: VecDeque::new(),
+            found: None,
             ended: false,
         }
     }
@@ -98,6 +101,9 @@ impl RecvHalf {
     /// # Errors
     /// As [`recv`](Self::recv), but never [`Error::Disconnected`].
     pub fn try_recv(&mut self) -> Result<Option<Packet>, Error> {
+        if let Some(found) = self.found.take() {
+            return found.map(Some);
+        }
         loop {
             self.gather()?;
             if self.frame_is_next()? {
@@ -116,7 +122,10 @@ impl RecvHalf {
 
     /// Whether another holder of the socket could go on where this one stopped.
     pub(crate) fn is_fresh(&self) -> bool {
-        self.ring.is_none() && self.frame.is_none() && self.filled.is_empty()
+        self.ring.is_none()
+            && self.frame.is_none()
+            && self.filled.is_empty()
+            && self.found.is_none()
     }
 
     pub(crate) fn recv_until(&mut self, deadline: Option<Instant>) -> Result<Packet, Error> {
@@ -151,6 +160,17 @@ impl RecvHalf {
     #[cfg(test)]
     pub(crate) fn put_ring(&mut self, ring: ring::Reader) {
         self.ring = Some(ring);
+    }
+
+    /// Whether receiving would not wait, without asking the operating system.
+    fn find(&mut self) -> bool {
+        if self.found.is_none() {
+            self.found = match self.try_recv().transpose() {
+                None if self.ended => Some(Err(self.end())),
+                found => found,
+            };
+        }
+        self.found.is_some()
     }
 
     fn wake(&self) {
@@ -272,6 +292,59 @@ impl RecvHalf {
             }
             (_, Some(Err(error))) => error,
             (got, _) => Error::Truncated { got },
+        }
+    }
+}
+
+/// Something that messages come out of.
+pub trait Waitable {
+    /// The half that receives.
+    fn receiving(&mut self) -> &mut RecvHalf;
+}
+
+impl Waitable for RecvHalf {
+    fn receiving(&mut self) -> &mut RecvHalf {
+        self
+    }
+}
+
+/// Waits until one or more can be received from without waiting: a message has come whole, or
+/// nothing comes any more, which receiving then says. Which they are, by their places; none when
+/// `time_out` passes first (`multiprocessing.connection.wait`).
+///
+/// # Errors
+/// [`Error::Io`] when the operating system refuses.
+pub fn wait(
+    ends: &mut [&mut dyn Waitable],
+    time_out: Option<Duration>,
+) -> Result<Vec<usize>, Error> {
+    let deadline = time_out.and_then(|time_out| Instant::now().checked_add(time_out));
+    let mut halves: Vec<_> = ends.iter_mut().map(|end| end.receiving()).collect();
+    loop {
+        for half in &halves {
+            if let Some(ring) = &half.ring {
+                ring.fall_asleep();
+            }
+        }
+        // What comes from here on rings.
+        let ready: Vec<_> =
+            (0..).zip(&mut halves).filter_map(|(n, half)| half.find().then_some(n)).collect();
+        let readable = match &*ready {
+            [] => {
+                let sockets: Vec<_> = halves.iter().map(|half| &*half.socket).collect();
+                os::wait_readable(&sockets, deadline)
+            }
+            _ => Ok(Vec::new()),
+        };
+        halves.iter().for_each(|half| half.wake());
+        let readable = readable?;
+        if !readable.contains(&true) {
+            return Ok(ready);
+        }
+        for (half, _) in halves.iter_mut().zip(readable).filter(|(_, readable)| *readable) {
+            if let Err(error) = half.read(None) {
+                half.found = Some(Err(error));
+            }
         }
     }
 }

@@ -4,8 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails with a bare panic")]
 
 use std::thread;
+use std::time::Duration;
 
-use ipc::{Channel, Error, Packet, Pipe, pipe};
+use ipc::{Channel, Error, Packet, Pipe, pipe, wait};
 use serde::{Deserialize, Serialize};
 
 #[test]
@@ -93,4 +94,47 @@ fn an_end_that_has_read_ahead_does_not_travel() {
     );
     assert_eq!(a.recv().unwrap(), 2);
     assert!(Packet::encode(&a).is_ok());
+}
+
+#[test]
+fn polling_says_whether_receiving_would_wait() {
+    let (mut a, b) = pipe::<(), Vec<u8>>().unwrap();
+    let soon = Duration::from_millis(1);
+    // Through the socket at first, then through the ring.
+    for n in 0..50 {
+        assert!(!a.poll(soon).unwrap());
+        b.send(&vec![n; 3]).unwrap();
+        assert!(a.poll(Duration::from_secs(60)).unwrap());
+        assert!(a.poll(Duration::ZERO).unwrap(), "looking takes nothing away");
+        assert_eq!(a.recv().unwrap(), [n; 3]);
+    }
+    drop(b);
+    assert!(a.poll(Duration::from_secs(60)).unwrap(), "the end does not keep one waiting");
+    assert!(matches!(a.recv(), Err(Error::Disconnected)));
+    assert!(a.poll(Duration::ZERO).unwrap());
+}
+
+#[test]
+fn of_many_pipes_those_that_have_something_are_named() {
+    let (mut numbers, to_numbers) = pipe::<(), u64>().unwrap();
+    let (mut texts, to_texts) = pipe::<(), String>().unwrap();
+    let (mut silent, _to_silent) = pipe::<(), ()>().unwrap();
+    assert!(wait(&mut [&mut numbers, &mut silent], Some(Duration::ZERO)).unwrap().is_empty());
+    thread::scope(|scope| {
+        scope.spawn(|| (0..100).for_each(|n| to_numbers.send(&n).unwrap()));
+        scope.spawn(|| (0..100).for_each(|n| to_texts.send(&n.to_string()).unwrap()));
+        let (mut next_number, mut next_text) = (0, 0);
+        while next_number + next_text < 200 {
+            let ready = wait(&mut [&mut numbers, &mut silent, &mut texts], None).unwrap();
+            assert!(!ready.is_empty() && !ready.contains(&1));
+            if ready.contains(&0) {
+                assert_eq!(numbers.recv().unwrap(), next_number);
+                next_number += 1;
+            }
+            if ready.contains(&2) {
+                assert_eq!(texts.recv().unwrap(), next_text.to_string());
+                next_text += 1;
+            }
+        }
+    });
 }

@@ -128,32 +128,44 @@ impl Socket {
     /// Waits until bytes, or the end of the connection, can be received; false when `deadline`
     /// passes first.
     pub(crate) fn wait_readable(&self, deadline: Instant) -> io::Result<bool> {
-        self.wait(PollFlags::POLLIN, Some(deadline))
+        Ok(wait(&[self], PollFlags::POLLIN, Some(deadline))?[0])
     }
 
     /// Waits until bytes can be sent, or the other end is gone; false when `deadline` passes first.
     pub(crate) fn wait_writable(&self, deadline: Option<Instant>) -> io::Result<bool> {
-        self.wait(PollFlags::POLLOUT, deadline)
+        Ok(wait(&[self], PollFlags::POLLOUT, deadline)?[0])
     }
+}
 
-    fn wait(&self, for_what: PollFlags, deadline: Option<Instant>) -> io::Result<bool> {
-        loop {
-            let now = Instant::now();
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(now));
+/// Waits until one of the connections can be received from: which can, and none when `deadline`
+/// passes first.
+pub(crate) fn wait_readable(
+    sockets: &[&Socket],
+    deadline: Option<Instant>,
+) -> io::Result<Vec<bool>> {
+    wait(sockets, PollFlags::POLLIN, deadline)
+}
+
+fn wait(
+    sockets: &[&Socket],
+    for_what: PollFlags,
+    deadline: Option<Instant>,
+) -> io::Result<Vec<bool>> {
+    let mut watched: Vec<_> =
+        sockets.iter().map(|socket| PollFd::new(socket.0.as_fd(), for_what)).collect();
+    loop {
+        let now = Instant::now();
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(now));
+        let time_out = left.map_or(PollTimeout::NONE, |left| {
             // Rounded up: waking early would turn the rest of the time-out into a busy loop.
-            let left = left.map(|left| left.saturating_add(Duration::from_nanos(999_999)));
-            let time_out = left
-                .map(|left| PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX))
-                .unwrap_or(PollTimeout::NONE);
-            let mut watched = [PollFd::new(self.0.as_fd(), for_what)];
-            match poll(&mut watched, time_out) {
-                Ok(0) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
-                    return Ok(false);
-                }
-                Ok(0) | Err(Errno::EINTR) => {}
-                Ok(_) => return Ok(true),
-                Err(error) => return Err(error.into()),
-            }
+            let left = left.saturating_add(Duration::from_nanos(999_999));
+            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+        });
+        match poll(&mut watched, time_out) {
+            Ok(0) if deadline.is_none_or(|deadline| Instant::now() < deadline) => {}
+            Err(Errno::EINTR) => {}
+            Ok(_) => return Ok(watched.iter().map(|fd| fd.any().unwrap_or(true)).collect()),
+            Err(error) => return Err(error.into()),
         }
     }
 }

@@ -76,6 +76,10 @@ impl From<File> for Socket {
     }
 }
 
+pub(crate) fn wait_readable(_: &[&Socket], _: Option<Instant>) -> io::Result<Vec<bool>> {
+    unsupported()
+}
+
 pub(crate) fn nameless_memory(_: u64) -> io::Result<File> {
     unsupported()
 }

@@ -127,3 +127,54 @@ impl Remote {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use super::*;
+    use crate::bounded;
+    use crate::queue::End;
+
+    /// What a consumer that dies at the worst moment takes along: nothing.
+    #[test]
+    fn a_message_that_was_handed_out_and_not_taken_goes_back() {
+        let (sender, receiver) = bounded::<u64>(4).unwrap();
+        let lent: crate::Receiver<u64> = Packet::encode(&receiver).unwrap().decode().unwrap();
+        let End::Remote(remote) = &lent.end else { panic!("it has travelled") };
+        remote.words.wish();
+        remote.look(None).unwrap();
+        sender.send(&1).unwrap();
+        // Here, and the program does not know it yet.
+        let message = remote.incoming().receiving.recv().unwrap();
+        sender.send(&2).unwrap();
+        drop((message, lent));
+        let both = [receiver.recv().unwrap(), receiver.recv().unwrap()];
+        assert!(both.contains(&1) && both.contains(&2));
+    }
+
+    /// A sender that says it has places that it was not granted.
+    #[test]
+    fn more_messages_than_places_end_the_connection() {
+        let (sender, receiver) = bounded::<u64>(2).unwrap();
+        let liar: crate::Sender<u64> = Packet::encode(&sender).unwrap().decode().unwrap();
+        let End::Remote(remote) = &liar.end else { panic!("it has travelled") };
+        remote.words.grant(1_000_000);
+        let error = (0..).find_map(|number| liar.send(&number).err()).unwrap();
+        assert!(matches!(error, Error::Disconnected));
+        drop((sender, liar));
+        assert!(receiver.iter().count() <= 2);
+    }
+
+    #[test]
+    fn an_idle_sender_keeps_no_place_from_another_one() {
+        let (sender, receiver) = bounded::<u64>(3).unwrap();
+        let idle: crate::Sender<u64> = Packet::encode(&sender).unwrap().decode().unwrap();
+        idle.send(&0).unwrap();
+        assert_eq!(receiver.recv().unwrap(), 0);
+        // All three places are free, whoever was granted some of them.
+        (1..=3).for_each(|number| sender.send_timeout(&number, ON_ITS_WAY).unwrap());
+        let refused = idle.send_timeout(&4, Duration::from_millis(1));
+        assert!(matches!(refused, Err(Error::TimedOut)));
+        assert!((1..=3).all(|number| receiver.recv().unwrap() == number));
+    }
+}
