@@ -47,6 +47,7 @@ pub(crate) struct Settings {
     pub(crate) initializer: Option<(&'static str, Packet)>,
     pub(crate) start_deadline: Duration,
     pub(crate) grace: Duration,
+    pub(crate) prefix: bool,
     pub(crate) on_log: Box<dyn Fn(Record) + Send + Sync>,
 }
 
@@ -72,6 +73,7 @@ impl<T: Task> Builder<T> {
             initializer: None,
             start_deadline: Duration::from_secs(30),
             grace: Duration::from_secs(1),
+            prefix: false,
             on_log: Box::new(|record| eprintln!("worker {}: {}", record.worker, record.text)),
         };
         Self { settings, refused: None, tasks: PhantomData }
@@ -135,6 +137,14 @@ impl<T: Task> Builder<T> {
     /// said.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.settings.grace = grace;
+        self
+    }
+
+    /// Has what the workers print pass through this process: to the same stdout and stderr, in
+    /// whole lines, each behind the number of its worker. If nothing is said, they print
+    /// there themselves.
+    pub fn prefix_output(mut self) -> Self {
+        self.settings.prefix = true;
         self
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipc::{Channel, Packet, RecvHalf, SendHalf, Socket};
 
 use crate::message::{Answer, VERSION};
+use crate::output::Output;
 use crate::{Ended, Error, os, worker};
 
 /// A worker process. Dropped, it is killed and reaped.
@@ -16,11 +17,17 @@ pub(crate) struct Child {
     pid: u32,
     /// None when it has been reaped: then its number may be somebody else's.
     process: Mutex<Option<process::Child>>,
+    /// None when it prints where this process does.
+    output: Mutex<Option<Output>>,
 }
 
 impl Child {
-    /// Starts this program anew as a worker for the task type called `task`.
-    pub(crate) fn start(task: &str) -> Result<(Self, SendHalf, RecvHalf), Error> {
+    /// Starts this program anew as a worker for the task type called `task`. What it prints has
+    /// the prefix before each line, if there is one.
+    pub(crate) fn start(
+        task: &str,
+        prefix: Option<&str>,
+    ) -> Result<(Self, SendHalf, RecvHalf), Error> {
         if worker::asked_for().is_some() && !worker::serves() {
             return Err(Error::NotServed);
         }
@@ -29,13 +36,16 @@ impl Child {
             let mut command = Command::new(env::current_exe()?);
             command.arg(worker::MARK).arg(task).stdin(theirs);
             os::set_apart(&mut command);
+            let output = prefix.map(|prefix| Output::prefixed(&mut command, prefix));
+            let output = output.transpose()?;
             // The command goes out of scope here, and with it our copy of the worker's end:
             // else its end of file would never come.
-            Ok((command.spawn()?, ours))
+            Ok((command.spawn()?, output, ours))
         };
-        let (process, ours) = start().map_err(Error::start)?;
+        let (process, output, ours) = start().map_err(Error::start)?;
         let (out, input) = Channel::from(ours).split();
-        Ok((Self { pid: process.id(), process: Some(process).into() }, out, input))
+        let (pid, process) = (process.id(), Some(process).into());
+        Ok((Self { pid, process, output: output.into() }, out, input))
     }
 
     fn process(&self) -> MutexGuard<'_, Option<process::Child>> {
@@ -74,8 +84,10 @@ impl Child {
         let pid = self.pid;
         let Some(mut process) = self.process().take() else { return Ended::Unknown { pid } };
         let _ = process.kill();
+        let status = process.wait();
+        drop(self.output.lock().expect("no panic while it is locked").take());
         // No status is left where the program that started this one had it ignore its children.
-        process.wait().map_or(Ended::Unknown { pid }, |status| os::ended(status, pid))
+        status.map_or(Ended::Unknown { pid }, |status| os::ended(status, pid))
     }
 
     /// Waits until the worker reports for work.

@@ -150,7 +150,7 @@ impl Collector {
     fn replace(&self) -> Option<(Arc<Line>, RecvHalf)> {
         let start = || {
             loop {
-                let (line, mut input) = self.shared.start()?;
+                let (line, mut input) = self.shared.start(self.index)?;
                 {
                     let mut state = self.shared.state();
                     if !matches!(state.phase, Phase::Open | Phase::Closing) {

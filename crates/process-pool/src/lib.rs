@@ -67,6 +67,7 @@ mod map;
 mod message;
 mod metrics;
 mod os;
+mod output;
 mod pool;
 mod process;
 mod shared;

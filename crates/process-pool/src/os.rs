@@ -8,4 +8,6 @@ mod imp;
 mod imp;
 
 pub use imp::kill_this_process;
-pub(crate) use imp::{end_with_parent, ended, interrupt, now, set_apart, terminate};
+pub(crate) use imp::{
+    Stream, end, end_with_parent, ended, interrupt, now, set_apart, stream, terminate,
+};

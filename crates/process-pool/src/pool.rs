@@ -55,7 +55,7 @@ impl<T: Task> Pool<T> {
     pub(crate) fn start(settings: Settings) -> Result<Self, Error> {
         let shared = Arc::new(Shared::new(settings));
         // First all are started, then all are waited for: they start side by side.
-        let starts = (0..shared.settings.workers).map(|_| shared.start());
+        let starts = (0..shared.settings.workers).map(|index| shared.start(index));
         let mut processes = starts.collect::<Result<Vec<_>, _>>()?;
         for (line, input) in &mut processes {
             collector::report(line, input, &shared)?;

@@ -54,7 +54,7 @@ impl<T: Task> Process<T> {
         let order = Order::Task(task);
         let packet = Packet::encode(&order).map_err(|error| Error::encode("task", error))?;
         drop(order);
-        let (child, out, input) = Child::start(type_name::<T>())?;
+        let (child, out, input) = Child::start(type_name::<T>(), None)?;
         let bye = Packet::encode(&Order::<()>::Bye).expect("it is a word");
         for order in [packet, bye] {
             match out.send(&order) {

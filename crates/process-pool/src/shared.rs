@@ -131,8 +131,9 @@ impl Shared {
     }
 
     /// Starts a process for a worker, and tells it what it needs to know.
-    pub(crate) fn start(&self) -> Result<(Arc<Line>, ipc::RecvHalf), Error> {
-        let (child, out, input) = Child::start(self.settings.task)?;
+    pub(crate) fn start(&self, index: usize) -> Result<(Arc<Line>, ipc::RecvHalf), Error> {
+        let prefix = self.settings.prefix.then(|| format!("worker {index}: "));
+        let (child, out, input) = Child::start(self.settings.task, prefix.as_deref())?;
         let failed = |error| Error::start(std::io::Error::other(error));
         let board = Board::new().map_err(failed)?;
         let initializer = self.settings.initializer.as_ref();

@@ -1,8 +1,10 @@
 //! Unix: process groups, signals, and a clock that all processes share.
 
+use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{self, Child, Command, ExitStatus};
+use std::process::{self, Child, Command, ExitStatus, Stdio};
 use std::{io, thread};
 
 use ipc::Socket;
@@ -49,6 +51,22 @@ fn signal(child: &Child, signal: Signal) {
         // It fails only for a process that has ended.
         let _ = kill(Pid::from_raw(pid), signal);
     }
+}
+
+/// What a process prints, as it arrives here. A pair of sockets, not a pipe: it can be ended from
+/// this side, whoever holds the other.
+pub(crate) type Stream = UnixStream;
+
+/// Our end, and the one for the process.
+pub(crate) fn stream() -> io::Result<(Stream, Stdio)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    Ok((ours, OwnedFd::from(theirs).into()))
+}
+
+/// What has arrived can still be read; then comes the end.
+pub(crate) fn end(stream: &Stream) {
+    // It fails only when the other side has ended it already.
+    let _ = stream.shutdown(Shutdown::Read);
 }
 
 /// For a worker: ends this process when the connection ends, even in the middle of a task. The

@@ -1,7 +1,7 @@
 //! Systems where `ipc` connects no processes: no worker ever starts, and nothing hangs.
 
 use std::io;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use ipc::Socket;
 
@@ -22,6 +22,14 @@ pub(crate) fn terminate(child: &mut Child) {
 pub(crate) fn interrupt(child: &mut Child) {
     terminate(child);
 }
+
+pub(crate) type Stream = std::fs::File;
+
+pub(crate) fn stream() -> io::Result<(Stream, Stdio)> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn end(_: &Stream) {}
 
 pub(crate) fn end_with_parent(_: &Socket) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())

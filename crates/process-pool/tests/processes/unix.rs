@@ -28,8 +28,10 @@ pub fn main() {
         return a_main_that_forgets_serve();
     }
     serve::<((Work, Meet, Stubborn, Tell), (rules::Prepare, rules::Step, maps::Item))>();
-    if env::args().nth(1).as_deref() == Some("a-parent-that-dies") {
-        a_parent_that_dies();
+    match env::args().nth(1).as_deref() {
+        Some("a-parent-that-dies") => a_parent_that_dies(),
+        Some("a-parent-that-prefixes") => return a_parent_that_prefixes(),
+        _ => {}
     }
     let trials = vec![
         trial("a_process_runs_one_task", a_process_runs_one_task),
@@ -48,6 +50,7 @@ pub fn main() {
         trial("what_cannot_travel_is_an_error", what_cannot_travel_is_an_error),
         trial("standard_input_of_a_task_is_empty", standard_input_of_a_task_is_empty),
         trial("stray_prints_do_no_harm", stray_prints_do_no_harm),
+        trial("what_workers_print_comes_in_whole_lines_if_asked", lines_are_whole),
         trial("ends_of_pipes_and_queues_travel_in_tasks", ends_travel_in_tasks),
         trial("a_worker_does_not_outlive_its_parent", a_worker_does_not_outlive_its_parent),
         trial("a_worker_may_have_a_pool_of_its_own", a_worker_may_have_a_pool_of_its_own),
@@ -89,6 +92,8 @@ enum Work {
     DeafToTerm,
     ReadStdin,
     Print,
+    Say,
+    SayAndDie,
     Nested,
     Slices(usize),
     /// Says which.
@@ -149,6 +154,19 @@ impl Task for Work {
                 io::stdout().write_all(&[0; 64])?;
                 println!();
                 return Ok(Made::Nothing);
+            }
+            Self::Say => {
+                for half in ["one ", "two\n"] {
+                    print!("{half}");
+                    io::stdout().flush()?;
+                    eprint!("{half}");
+                }
+                return Ok(Made::Nothing);
+            }
+            Self::SayAndDie => {
+                print!("last");
+                io::stdout().flush()?;
+                kill_this_process();
             }
             Self::Nested => {
                 let pool = Pool::new(2)?;
@@ -416,6 +434,31 @@ fn stray_prints_do_no_harm() {
     assert!(matches!(pool.submit(Work::Print).result().unwrap(), Made::Nothing));
     pid(pool.submit(Work::Pid).result().unwrap());
     pool.shutdown();
+}
+
+/// A program of its own: its workers print halves of lines, at the same time.
+fn a_parent_that_prefixes() {
+    let pool = Pool::builder().workers(2).prefix_output().build().unwrap();
+    let futures: Vec<_> = (0..200).map(|_| pool.submit(Work::Say)).collect();
+    assert!(futures.into_iter().all(|future| future.result().is_ok()));
+    // Printed before a death, and without an end.
+    pool.submit(Work::SayAndDie).result().unwrap_err();
+    pool.shutdown();
+}
+
+fn lines_are_whole() {
+    let parent = Command::new(env::current_exe().unwrap())
+        .arg("a-parent-that-prefixes")
+        .output()
+        .unwrap();
+    assert!(parent.status.success());
+    for (printed, last) in [(parent.stdout, 1), (parent.stderr, 0)] {
+        let text = String::from_utf8(printed).unwrap();
+        let whole = |line: &&str| ["worker 0: one two", "worker 1: one two"].contains(line);
+        assert_eq!(text.lines().filter(whole).count(), 200);
+        assert_eq!(text.lines().filter(|line| line.ends_with(": last")).count(), last);
+        assert_eq!(text.lines().count(), 200 + last);
+    }
 }
 
 fn ends_travel_in_tasks() {
