@@ -244,9 +244,14 @@ mod unix {
             for (what, figure) in names.into_iter().zip(figures) {
                 let what = format!("{what}, {name}");
                 match size {
-                    0x10_0000 => {
-                        least(&what, figure / 1e3, "bare pipe", floor / 1e3, "GiB/s", goal)
-                    }
+                    0x10_0000 => least(
+                        &what,
+                        figure / 1024.0,
+                        "bare pipe",
+                        floor / 1024.0,
+                        "GiB/s",
+                        goal,
+                    ),
                     _ => least(&what, figure / 1e6, "bare pipe", floor / 1e6, "M/s", goal),
                 }
             }

@@ -359,7 +359,7 @@ mod tests {
             let (sender, receiver) = Socket::pair().unwrap();
             let (sender, mut receiver) = (Channel::from(sender), Channel::from(receiver));
             let memory = ring::memory(128).unwrap();
-            receiver.receiving.put_ring(ring::Reader::over(memory.clone()).unwrap());
+            receiver.receiving.ring = Some(ring::Reader::over(memory.clone()).unwrap());
             for (at, mut word) in words {
                 if small {
                     word %= 20;

@@ -10,6 +10,11 @@
 //! its end-of-file means that the other one is gone. (`multiprocessing.Queue` shares one pipe
 //! and two locks among all; a process that dies while it holds one stops the others for ever.)
 //!
+//! Under pipe and queue lies a [`Channel`]: a socket, and a ring of shared memory in each direction,
+//! through which a short message reaches a process that is awake without a system call. Both sides
+//! check what the other has written there; nothing that a dying process leaves behind makes
+//! another one wait.
+//!
 //! Messages are serde types in the postcard format, in frames of a known length of at most
 //! [`MAX_MESSAGE`] bytes.
 

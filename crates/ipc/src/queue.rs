@@ -33,9 +33,23 @@ use crate::{Error, Packet};
 /// Both ends can be cloned, and sent to other processes; every message goes to exactly one
 /// receiver. When all senders are gone, the receivers get what is left and then
 /// [`Error::Disconnected`]; when all receivers are gone, so do the senders. A process that dies
-/// is gone; what it was about to put into a full queue still arrives. A message that was handed
-/// to a process which then dies is lost with it, and a queue ends with its owner. (There is no
-/// `empty()`: its answer is old when it arrives.)
+/// is gone. What holds whoever dies, and when:
+///
+/// - At most `capacity` messages have been sent and are not received.
+/// - A receiver gets the messages of one sender in the order in which that sent them; one that
+///   comes back from a dead receiver comes late.
+/// - What was sent arrives although its sender is killed. What it was sending arrives whole or
+///   not at all.
+/// - A receiver that is killed takes along what its program had taken. A message on its way to it
+///   goes back to the front of the queue, except to the last receiver: nobody is left for it.
+/// - The queue ends with its owner, the process that made it.
+///
+/// A message from another process lies in the queue a moment after `send` has returned there, and
+/// a receiver that looks without waiting might not see it yet. So there is no `empty()`: count the
+/// messages, or close the queue.
+///
+/// Threads that share one end in another process wait one after the other, and a time-out begins
+/// when it is their turn.
 ///
 /// # Errors
 /// [`Error::NoCapacity`] for 0.
@@ -66,7 +80,7 @@ pub struct Receiver<T> {
 
 impl<T: Serialize> Sender<T> {
     /// Puts a message into the queue; waits while it is full. When this returns, the message
-    /// is in the owner's memory: the death of this process does not take it back.
+    /// is in memory that the owner holds: the death of this process does not take it back.
     ///
     /// # Errors
     /// [`Error::Disconnected`] when all receivers, or the owner, are gone; [`Error::Encode`].

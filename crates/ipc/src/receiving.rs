@@ -25,7 +25,7 @@ pub(crate) const WATCH: Duration = Duration::from_micros(5);
 #[derive(Debug)]
 pub struct RecvHalf {
     socket: Arc<Socket>,
-    ring: Option<ring::Reader>,
+    pub(crate) ring: Option<ring::Reader>,
     /// Messages that came through the ring since this side slept.
     since_sleep: u32,
     /// Frames that came through the socket, modulo 2^32.
@@ -155,11 +155,6 @@ impl RecvHalf {
             self.wake();
             read?;
         }
-    }
-
-    #[cfg(test)]
-    pub(crate) fn put_ring(&mut self, ring: ring::Reader) {
-        self.ring = Some(ring);
     }
 
     /// Whether receiving would not wait, without asking the operating system.

@@ -14,7 +14,7 @@ use memmap2::MmapRaw;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Error;
-use crate::os::nameless_memory;
+use crate::os::{nameless_memory, stays_large};
 use crate::packet::{attach, detach};
 
 /// A number that may lie in shared memory.
@@ -300,6 +300,26 @@ impl<'de> Deserialize<'de> for Detached {
 impl<'de, T: Plain> Deserialize<'de> for SharedSlice<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (start, end, Detached(file)) = Deserialize::deserialize(deserializer)?;
+        if !stays_large(&file) {
+            return Err(serde::de::Error::custom("memory that could shrink"));
+        }
         Self::map(file, start..end).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+
+    use super::*;
+    use crate::Packet;
+
+    #[test]
+    fn memory_that_could_shrink_is_refused() {
+        let file = File::from(memfd_create("test", MFdFlags::MFD_CLOEXEC).unwrap());
+        file.set_len(8).unwrap();
+        let packet = Packet::encode(&(0_usize, 1_usize, Attached(&file))).unwrap();
+        assert!(matches!(packet.decode::<SharedSlice<u64>>(), Err(Error::Decode(_))));
     }
 }

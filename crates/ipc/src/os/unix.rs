@@ -225,6 +225,23 @@ pub(crate) fn nameless_memory(len: u64) -> io::Result<File> {
     Ok(file)
 }
 
+/// Whether memory that came from another process stays as large as it is: reading beyond the end of
+/// a file that has shrunk ends the process.
+#[cfg(target_os = "linux")]
+pub(crate) fn stays_large(file: &File) -> bool {
+    use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+
+    fcntl(file, FcntlArg::F_GET_SEALS).is_ok_and(|seals| {
+        SealFlag::from_bits_truncate(seals).contains(SealFlag::F_SEAL_SHRINK)
+    })
+}
+
+/// Nobody knows where there are no seals; the processes are trusted not to shrink it.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn stays_large(_: &File) -> bool {
+    true
+}
+
 /// `len` zero bytes that exist as long as somebody holds or maps them.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn nameless_memory(len: u64) -> io::Result<File> {

@@ -80,6 +80,10 @@ pub(crate) fn wait_readable(_: &[&Socket], _: Option<Instant>) -> io::Result<Vec
     unsupported()
 }
 
+pub(crate) fn stays_large(_: &File) -> bool {
+    false
+}
+
 pub(crate) fn nameless_memory(_: u64) -> io::Result<File> {
     unsupported()
 }
