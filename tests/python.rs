@@ -50,6 +50,11 @@ fn responsiveness() {
 }
 
 #[test]
+fn web_server() {
+    prints_the_same_everywhere("11_web_server");
+}
+
+#[test]
 fn async() {
     prints_the_same_everywhere("12_async");
 }
