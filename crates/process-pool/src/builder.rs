@@ -48,6 +48,7 @@ pub(crate) struct Settings {
     pub(crate) start_deadline: Duration,
     pub(crate) grace: Duration,
     pub(crate) prefix: bool,
+    pub(crate) traced: bool,
     pub(crate) on_log: Box<dyn Fn(Record) + Send + Sync>,
 }
 
@@ -74,6 +75,7 @@ impl<T: Task> Builder<T> {
             start_deadline: Duration::from_secs(30),
             grace: Duration::from_secs(1),
             prefix: false,
+            traced: false,
             on_log: Box::new(|record| eprintln!("worker {}: {}", record.worker, record.text)),
         };
         Self { settings, refused: None, tasks: PhantomData }
@@ -145,6 +147,12 @@ impl<T: Task> Builder<T> {
     /// there themselves.
     pub fn prefix_output(mut self) -> Self {
         self.settings.prefix = true;
+        self
+    }
+
+    /// Keeps the times of every task that is submitted, for [`Pool::write_trace`].
+    pub fn trace(mut self) -> Self {
+        self.settings.traced = true;
         self
     }
 

@@ -11,9 +11,10 @@ use crate::builder::Settings;
 use crate::child::Child;
 use crate::chunk::{Bundle, Chunk, Outcomes, Piece};
 use crate::job::{Job, LARGE};
-use crate::message::{Answer, BUNDLE, Board, CLAIMS, DONE, Order, PONG, SKIPPED};
+use crate::message::{Answer, BUNDLE, Board, CLAIMS, DONE, Order, PONG, SKIPPED, TIMES};
 use crate::metrics::Counts;
 use crate::slot::{Outcome, Slot};
+use crate::trace::Span;
 use crate::{At, Error, os};
 
 /// The least that is kept under way to a worker: while it runs one task, the next one is there.
@@ -59,6 +60,7 @@ pub(crate) enum End {
     Task(Arc<Slot>, Outcome),
     Piece(Arc<Chunk>, Piece),
     All(Job, Error),
+    Traced(Span),
 }
 
 pub(crate) enum Phase {
@@ -104,6 +106,8 @@ pub(crate) struct Worker {
     pace: Option<Duration>,
     /// The last answer, or the end of idleness.
     since: Instant,
+    /// Of the task whose answer comes next, if the pool is traced.
+    times: Option<[u64; 4]>,
     pub(crate) counts: Counts,
 }
 
@@ -136,6 +140,7 @@ impl Worker {
             bundles: 0,
             pace: None,
             since: Instant::now(),
+            times: None,
             counts: Counts::default(),
         }
     }
@@ -230,6 +235,10 @@ impl Worker {
                     self.land();
                 }
             }
+            Some(&TIMES) => match postcard::from_bytes(answer.bytes()) {
+                Ok(Answer::<()>::Times(times)) => self.times = Some(times),
+                _ => return Err(Confused),
+            },
             Some(&SKIPPED | &PONG) => {
                 if self.land().ok_or(Confused)?.job.is_some_and(|job| !job.is_over()) {
                     return Err(Confused);
@@ -240,7 +249,10 @@ impl Worker {
                 let flight = self.flights.front_mut().ok_or(Confused)?;
                 match &mut flight.job {
                     Some(Job::Task(slot)) => {
-                        let outcome = outcome(answer, at(slot.id))?;
+                        let at = at(slot.id);
+                        let outcome = outcome(answer, at)?;
+                        let times = self.times.take();
+                        ends.extend(times.map(|worker| End::Traced(Span { at, worker })));
                         ends.push(End::Task(slot.clone(), outcome));
                         self.land();
                     }

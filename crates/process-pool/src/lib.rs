@@ -74,6 +74,7 @@ mod shared;
 mod slot;
 mod stop;
 mod task;
+mod trace;
 mod worker;
 
 pub use builder::{Builder, Policy, TaskOptions};

@@ -71,6 +71,7 @@ pub(crate) const DONE: u8 = 0;
 pub(crate) const SKIPPED: u8 = 5;
 pub(crate) const PONG: u8 = 6;
 pub(crate) const LOG: u8 = 8;
+pub(crate) const TIMES: u8 = 9;
 /// The first byte of answers that travel together, laid out in `chunk.rs`.
 pub(crate) const BUNDLE: u8 = 10;
 

@@ -1,11 +1,12 @@
 //! The pool itself: handing in, and ending.
 
-use std::fmt;
+use std::io::Write;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+use std::{fmt, io};
 
 use ipc::Packet;
 
@@ -18,7 +19,7 @@ use crate::message::Order;
 use crate::metrics::{Metrics, WorkerMetrics};
 use crate::shared::Shared;
 use crate::slot::Slot;
-use crate::{Error, Future, Task, TaskOptions};
+use crate::{Error, Future, Task, TaskOptions, os};
 
 /// A pool of worker processes for tasks of one type.
 ///
@@ -105,7 +106,11 @@ impl<T: Task> Pool<T> {
             Some(_) => Order::Timed(task),
             None => Order::Task(task),
         };
+        let begun = if shared.settings.traced { os::now() } else { 0 };
         let encoded = shared.encoding(id, || Packet::encode(&order));
+        if shared.settings.traced {
+            shared.trace.handed_in(id, begun);
+        }
         drop(order);
         let slot = match encoded {
             Ok(task) => {
@@ -172,6 +177,17 @@ impl<T> Pool<T> {
             encoding: Duration::from_nanos(self.shared.encoding.load(Relaxed)),
             workers: workers.collect(),
         }
+    }
+
+    /// Writes where the time of each submitted task went that has been answered: encoding,
+    /// waiting, and in its worker decoding, running and encoding the output; as Chrome trace
+    /// events, which <https://ui.perfetto.dev> opens. Empty for a pool that was not told to
+    /// [`trace`](Builder::trace); in one that was, the times stay until it is dropped.
+    ///
+    /// # Errors
+    /// Whatever `out` fails with.
+    pub fn write_trace(&self, out: impl Write) -> io::Result<()> {
+        self.shared.trace.write(out)
     }
 
     /// Ends the pool as dropping it does: what has not ended is cancelled, the workers are asked

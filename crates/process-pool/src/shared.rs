@@ -12,6 +12,7 @@ use crate::child::Child;
 use crate::dispatch::{End, Line, Phase, Send, State};
 use crate::job::Job;
 use crate::message::{Board, Order, Setup};
+use crate::trace::Trace;
 
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
@@ -23,6 +24,7 @@ pub(crate) struct Shared {
     ids: AtomicU64,
     /// Nanoseconds.
     pub(crate) encoding: AtomicU64,
+    pub(crate) trace: Trace,
 }
 
 impl Shared {
@@ -34,6 +36,7 @@ impl Shared {
             clock: Condvar::new(),
             ids: AtomicU64::new(0),
             encoding: AtomicU64::new(0),
+            trace: Trace::default(),
         }
     }
 
@@ -108,6 +111,7 @@ impl Shared {
                 End::Task(slot, outcome) => drop(slot.end(outcome)),
                 End::Piece(chunk, piece) => chunk.end(piece),
                 End::All(job, error) => job.fail(error),
+                End::Traced(span) => self.trace.done(span),
             }
         }
     }
@@ -140,7 +144,7 @@ impl Shared {
         let setup = Setup {
             memory: board.clone(),
             initializer: initializer.map(|(name, _)| (*name).to_owned()),
-            traced: false,
+            traced: self.settings.traced,
         };
         let line = Line::new(out, board, child);
         let setup = Packet::encode(&Order::<()>::Setup(setup)).map_err(failed)?;

@@ -470,7 +470,7 @@ fn ends_travel_in_tasks() {
     (0..1000).for_each(|n| numbers.send(&n).unwrap());
     drop(numbers);
     let sum: u64 = collected.iter().map(Result::unwrap).sum();
-    assert_eq!(sum, (0..1000).sum());
+    assert_eq!(sum, (0..1000).sum::<u64>());
     processes.into_iter().for_each(|process| process.join().unwrap());
 }
 

@@ -246,7 +246,7 @@ fn million() {
     let outputs = pool.map((0..1_000_000).map(Item::Number)).map(Result::unwrap);
     assert!(outputs.eq(0..1_000_000));
     let outputs = pool.map((0..1_000_000).map(Item::Number)).unordered().map(Result::unwrap);
-    assert_eq!(outputs.sum::<u64>(), (0..1_000_000).sum());
+    assert_eq!(outputs.sum::<u64>(), (0..1_000_000).sum::<u64>());
     let futures: Vec<_> = (0..100_000).map(|n| pool.submit(Item::Number(n))).collect();
     assert!(futures.into_iter().map(|future| future.result().unwrap()).eq(0..100_000));
     pool.shutdown();

@@ -39,6 +39,7 @@ pub fn trials() -> Vec<Trial> {
         trial("tasks_that_look_stop_when_asked", stop),
         trial("log_records_arrive_whole_and_ordered_before_a_death", logs),
         trial("metrics_add_up", metrics),
+        trial("a_trace_shows_where_the_time_of_each_task_went", trace),
         trial("a_process_has_a_name_and_an_end", named_process),
         trial("a_process_ends_as_it_is_told", signals),
         trial("many_workers_killed_at_once_fail_what_they_ran_and_nothing_else", massacre),
@@ -319,7 +320,7 @@ fn process_group() {
     let pool = Pool::<Step>::new(2).unwrap();
     for _ in 0..2 {
         let group = pool.submit(Step::Group).result().unwrap();
-        assert_ne!(group, getpgrp().as_raw().unsigned_abs().into());
+        assert_ne!(group, u64::from(getpgrp().as_raw().unsigned_abs()));
     }
     pool.shutdown();
 }
@@ -368,6 +369,37 @@ fn metrics() {
     pool.shutdown();
 }
 
+fn trace() {
+    let pool = Pool::<Step>::builder().workers(2).trace().build().unwrap();
+    let futures: Vec<_> = (0..50).map(|_| pool.submit(Step::Pid)).collect();
+    assert!(futures.into_iter().all(|future| future.result().is_ok()));
+    let mut json = Vec::new();
+    pool.write_trace(&mut json).unwrap();
+    pool.shutdown();
+    let events: Vec<serde_json::Value> = serde_json::from_slice(&json).unwrap();
+    let named = |phase: &str, name: &str| {
+        let of = |event: &&serde_json::Value| event["ph"] == phase && event["name"] == name;
+        events.iter().filter(of).cloned().collect::<Vec<_>>()
+    };
+    for name in ["encode", "wait"] {
+        let [begins, ends] = ["b", "e"].map(|phase| named(phase, name));
+        assert_eq!((begins.len(), ends.len()), (50, 50));
+        for (begin, end) in begins.iter().zip(&ends) {
+            assert!(begin["id"] == end["id"] && begin["ts"].as_f64() <= end["ts"].as_f64());
+        }
+    }
+    let mut spans = ["decode", "run", "encode output"].map(|name| named("X", name)).concat();
+    assert_eq!(spans.len(), 150);
+    spans.sort_by(|a, b| a["ts"].as_f64().unwrap().total_cmp(&b["ts"].as_f64().unwrap()));
+    for worker in 1..=2 {
+        let of = spans.iter().filter(|span| span["tid"] == worker);
+        let times = of.map(|span| [&span["ts"], &span["dur"]].map(|t| t.as_f64().unwrap()));
+        let times: Vec<_> = times.collect();
+        // None overlaps the next, but for what the last digit was rounded by.
+        assert!(times.windows(2).all(|pair| pair[0][0] + pair[0][1] <= pair[1][0] + 0.002));
+    }
+}
+
 fn named_process() {
     let mut process = Process::spawn_named("stepper", Step::Hang).unwrap();
     assert_eq!(process.name(), "stepper");
@@ -385,7 +417,7 @@ fn named_process() {
     assert!(process.join_timeout(Duration::from_secs(20)));
     let pid = process.pid();
     assert_eq!(process.ended(), Some(Ended::Exited { code: 0, pid }));
-    assert_eq!(process.join().unwrap(), pid.into());
+    assert_eq!(process.join().unwrap(), u64::from(pid));
 }
 
 fn signals() {

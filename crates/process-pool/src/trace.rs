@@ -1,0 +1,93 @@
+//! Where the time of tasks goes.
+
+use std::collections::HashMap;
+use std::io::{self, BufWriter, Write};
+use std::sync::{Mutex, MutexGuard};
+
+use crate::{At, os};
+
+/// What was seen of the tasks of a pool. All times are nanoseconds of [`os::now`].
+#[derive(Default)]
+pub(crate) struct Trace(Mutex<Seen>);
+
+#[derive(Default)]
+struct Seen {
+    /// By task: when its encoding began and ended.
+    handed_in: HashMap<u64, [u64; 2]>,
+    done: Vec<Span>,
+}
+
+/// A task that has been answered.
+pub(crate) struct Span {
+    pub(crate) at: At,
+    /// When it began in its worker, was decoded, had run, and its output was encoded.
+    pub(crate) worker: [u64; 4],
+}
+
+impl Trace {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.0.lock().expect("no panic while it is locked")
+    }
+
+    pub(crate) fn handed_in(&self, task: u64, encoding: u64) {
+        self.seen().handed_in.insert(task, [encoding, os::now()]);
+    }
+
+    pub(crate) fn done(&self, span: Span) {
+        self.seen().done.push(span);
+    }
+
+    /// Writes Chrome trace events, as `timeline` does: complete events where spans lie one after
+    /// another, which they do in a worker, and asynchronous ones where tasks wait beside each
+    /// other.
+    pub(crate) fn write(&self, out: impl Write) -> io::Result<()> {
+        let mut out = BufWriter::new(out);
+        let seen = self.seen();
+        let times = seen.handed_in.values().map(|[encoding, _]| *encoding);
+        let origin = times.min().unwrap_or_default();
+        let micros = |nanos: u64| nanos.saturating_sub(origin) as f64 / 1e3;
+        let mut separator = "[\n";
+        let mut write = |event: String| {
+            let written = write!(out, "{separator}{event}");
+            separator = ",\n";
+            written
+        };
+        let mut names = vec![("process_name", [1, 1], "parent".to_owned())];
+        let last = seen.done.iter().map(|span| span.at.worker + 1).max().unwrap_or_default();
+        names.push(("process_name", [2, 1], "workers".to_owned()));
+        names.extend(
+            (0..last)
+                .map(|worker| ("thread_name", [2, worker + 1], format!("worker {worker}"))),
+        );
+        for (what, [pid, tid], name) in names {
+            write(format!(
+                r#"{{"ph":"M","name":"{what}","pid":{pid},"tid":{tid},"args":{{"name":"{name}"}}}}"#
+            ))?;
+        }
+        for Span { at, worker: [begun, decoded, ran, encoded] } in &seen.done {
+            let (task, tid) = (at.task, at.worker + 1);
+            for (name, from, to) in [
+                ("decode", begun, decoded),
+                ("run", decoded, ran),
+                ("encode output", ran, encoded),
+            ] {
+                let (from, took) = (micros(*from), micros(*to) - micros(*from));
+                write(format!(
+                    r#"{{"ph":"X","name":"{name}","pid":2,"tid":{tid},"ts":{from:.3},"dur":{took:.3},"args":{{"task":{task}}}}}"#
+                ))?;
+            }
+            // The task was handed in before it was sent, and sent before it was answered.
+            let Some([encoding, ready]) = seen.handed_in.get(&at.task) else { continue };
+            for (name, from, to) in [("encode", encoding, ready), ("wait", ready, begun)] {
+                for (phase, time) in [("b", from), ("e", to)] {
+                    let time = micros(*time);
+                    write(format!(
+                        r#"{{"ph":"{phase}","cat":"task","name":"{name}","id":{task},"pid":1,"tid":1,"ts":{time:.3}}}"#
+                    ))?;
+                }
+            }
+        }
+        out.write_all(b"\n]\n")?;
+        out.flush()
+    }
+}
