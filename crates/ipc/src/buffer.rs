@@ -62,6 +62,8 @@ impl Flavor for Encoding {
             larger.extend_from_slice(&self.0);
             recycle(std::mem::replace(&mut self.0, larger));
         }
+        // And for a byte behind the message, which a queue puts there.
+        self.0.reserve(bytes.len() + 1);
         self.0.extend_from_slice(bytes);
         Ok(())
     }

@@ -11,15 +11,16 @@ use crate::{Error, Packet, ring};
 /// So many messages go through the socket before a ring is made: whoever says a few words does
 /// not pay for the memory.
 const SOON: u32 = 16;
-/// Room in the ring, in bytes.
-const RING: usize = 256 << 10;
+/// Room in the ring, in bytes: many messages of a kilobyte, for a reader that is woken now and then.
+/// The memory is there as far as it has been used.
+const RING: usize = 1 << 20;
 
 /// The half of a [`Channel`](crate::Channel) that messages go into. Threads may share it.
 #[derive(Debug)]
 pub struct SendHalf {
     socket: Arc<Socket>,
     state: Mutex<State>,
-    /// Room in the ring, in bytes. Messages of more than an eighth of it go through the socket:
+    /// Room in the ring, in bytes. Messages of more than a sixteenth of it go through the socket:
     /// the system call costs them little.
     pub(crate) room: usize,
 }
@@ -75,7 +76,7 @@ impl SendHalf {
     }
 
     fn fits(&self, packet: &Packet) -> bool {
-        packet.handles.is_empty() && packet.bytes.len() <= self.room / 8
+        packet.handles.is_empty() && packet.bytes.len() <= self.room / 16
     }
 
     /// Whether another holder of the socket could go on where this one stopped.
