@@ -55,7 +55,7 @@ fn web_server() {
 }
 
 #[test]
-fn async() {
+fn asynchronous() {
     prints_the_same_everywhere("12_async");
 }
 
