@@ -162,7 +162,7 @@ impl Collector {
                 match report(&line, &mut input, &self.shared) {
                     Ok(()) => return Ok(Some((line, input))),
                     // Killed from outside, say: another one may fare better.
-                    Err(Error::NotReady(_)) if self.may_try_again() => {}
+                    Err(error) if is_death(&error) && self.may_try_again() => {}
                     Err(error) => return Err(error),
                 }
             }
@@ -180,6 +180,15 @@ impl Collector {
             Policy::Replace { budget } => state.deaths <= budget,
             Policy::Break => false,
         }
+    }
+}
+
+/// Whether a worker died before its first task.
+fn is_death(error: &Error) -> bool {
+    match error {
+        Error::NotReady(_) => true,
+        Error::Initializer(cause) => matches!(**cause, Error::Died(_)),
+        _ => false,
     }
 }
 

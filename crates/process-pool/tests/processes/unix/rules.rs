@@ -29,6 +29,7 @@ pub fn trials() -> Vec<Trial> {
         trial("an_answer_fills_the_budget_again", budget_again),
         trial("the_initializer_runs_in_every_worker_before_its_first_task", initializer),
         trial("a_failing_initializer_breaks_the_pool_with_its_cause", failing_initializer),
+        trial("a_worker_that_dies_in_its_initializer_is_replaced_again", dies_in_initializer),
         trial("an_initializer_that_hangs_is_late", late),
         trial("a_worker_ends_after_its_tasks_and_no_task_is_lost", max_tasks),
         trial("a_task_never_waits_behind_another_while_a_worker_idles", no_idling),
@@ -56,6 +57,8 @@ pub enum Prepare {
     Share(SharedSlice<u64>),
     Fail,
     Die,
+    /// In the second process that runs it.
+    DieSecond(SharedSlice<u64>),
     Hang,
 }
 
@@ -68,6 +71,11 @@ impl Task for Prepare {
             Self::Share(counts) => drop(COUNTS.set(counts)),
             Self::Fail => return Err("no such model".into()),
             Self::Die => kill_this_process(),
+            Self::DieSecond(starts) => {
+                if starts.fetch_add(0, 1) == 1 {
+                    kill_this_process();
+                }
+            }
             Self::Hang => loop {
                 thread::park();
             },
@@ -205,6 +213,16 @@ fn failing_initializer() {
     let failed = "the initializer of a worker failed";
     assert_eq!(chain(start(Prepare::Fail)), [failed, "the task failed", "no such model"]);
     assert_eq!(chain(start(Prepare::Die)), [failed, "worker killed by SIGKILL"]);
+}
+
+fn dies_in_initializer() {
+    let starts = SharedSlice::zeroed(1).unwrap();
+    let prepare = Prepare::DieSecond(starts.clone());
+    let pool = Pool::<Step>::builder().workers(1).initializer(prepare).build().unwrap();
+    pool.submit(Step::Die).result().unwrap_err();
+    pool.submit(Step::Pid).result().unwrap();
+    assert_eq!(starts.get(0), 3);
+    pool.shutdown();
 }
 
 fn late() {
