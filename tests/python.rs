@@ -40,6 +40,11 @@ fn synchronization() {
 }
 
 #[test]
+fn isolation() {
+    prints_the_same_everywhere("08_isolation");
+}
+
+#[test]
 fn reference_counts() {
     prints_the_same_everywhere("09_reference_counts");
 }

@@ -1,0 +1,276 @@
+//! Inside a process that is made for a fault: tasks that wait for their turn. One may be faulty.
+
+use std::any::Any;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+use std::{fmt, io, thread};
+
+use gil::{Gil, Token};
+use ipc::Pipe;
+use process_pool::{Failed, Task};
+use serde::{Deserialize, Serialize};
+use tasks::cpu::sum_below;
+use tokio::runtime;
+use tokio::sync::oneshot::{self, Receiver};
+use tokio::task::{JoinError, JoinSet, yield_now};
+use tokio::time::timeout;
+
+use crate::fault::Fault;
+use crate::os;
+
+/// What the tasks of a process are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Inside {
+    /// All that the process does: there is one.
+    Process,
+    Threads,
+    ThreadsUnderGil,
+    AsyncTasks,
+}
+
+impl Inside {
+    /// Whether others in the same process run beside this fault.
+    pub fn runs_beside(self, fault: Fault) -> bool {
+        match self {
+            Self::Process => false,
+            Self::Threads => true,
+            Self::ThreadsUnderGil | Self::AsyncTasks => fault != Fault::Busy,
+        }
+    }
+}
+
+/// The tasks of one process.
+#[derive(Serialize, Deserialize)]
+pub struct Crew {
+    pub inside: Inside,
+    /// Of the one task that is faulty, if one is.
+    pub fault: Option<Fault>,
+    /// The tasks that are not.
+    pub bystanders: usize,
+    /// How long a task may run until that is reported.
+    pub time_out: Duration,
+    /// Each message lets one task go on, the faulty one first.
+    pub turns: Pipe<(), ()>,
+    pub words: Pipe<Word, ()>,
+    pub stderr: PathBuf,
+}
+
+/// What the parent hears.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Word {
+    /// A task has begun, and waits for its turn.
+    Here,
+    /// The next thing that the faulty task does is an endless loop.
+    Endless,
+    /// What became of the faulty task.
+    Noticed(Report),
+    /// A task that is not faulty has its answer.
+    Done(u128),
+}
+
+/// What is known of the faulty task, after all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    Panicked(String),
+    /// The signal that ended the process.
+    Signal(String),
+    /// Timed out: a thread cannot be stopped.
+    RunsOn,
+    /// Timed out, and stopped.
+    Cancelled,
+    /// Timed out, and its process killed.
+    Killed,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Panicked(_) => "panic",
+            Self::Signal(name) => name,
+            Self::RunsOn => "runs on",
+            Self::Cancelled => "cancelled",
+            Self::Killed => "killed",
+        })
+    }
+}
+
+impl Task for Crew {
+    type Output = ();
+
+    fn run(self) -> Result<(), Failed> {
+        os::prepare_for_a_crash(&self.stderr)?;
+        let Self { inside, fault, time_out, mut turns, words, .. } = self;
+        let tasks = usize::from(fault.is_some()) + self.bystanders;
+        let (give, take): (Vec<_>, Vec<_>) = (0..tasks).map(|_| oneshot::channel()).unzip();
+        // A thread under no lock and on no runtime: whatever the tasks do, turns are given.
+        thread::spawn(move || {
+            give.into_iter().try_for_each(|task| {
+                turns.recv().ok()?;
+                task.send(()).ok()
+            })
+        });
+        let mut take = take.into_iter();
+        let faulty = fault.and_then(|fault| Some((fault, take.next()?)));
+        match inside {
+            Inside::Process => alone(faulty, take, &words),
+            Inside::Threads => threads(faulty, take, &words, time_out, None),
+            Inside::ThreadsUnderGil => {
+                threads(faulty, take, &words, time_out, Some(&Gil::new()))
+            }
+            Inside::AsyncTasks => async_tasks(faulty, take, words, time_out)?,
+        }
+        Ok(())
+    }
+}
+
+type Turn = Receiver<()>;
+
+/// Nobody else is here who could tell of a fault: a panic unwinds to the pool's own code.
+fn alone(
+    faulty: Option<(Fault, Turn)>,
+    mut bystander: impl Iterator<Item = Turn>,
+    words: &Pipe<Word, ()>,
+) {
+    say(words, &Word::Here);
+    if let Some((fault, turn)) = faulty {
+        _ = turn.blocking_recv();
+        if fault.is_endless() {
+            say(words, &Word::Endless);
+        }
+        fault.commit(|| {});
+    }
+    _ = bystander.next().map(Turn::blocking_recv);
+    say(words, &Word::Done(answer()));
+}
+
+fn threads(
+    faulty: Option<(Fault, Turn)>,
+    bystanders: impl Iterator<Item = Turn>,
+    words: &Pipe<Word, ()>,
+    time_out: Duration,
+    gil: Option<&Gil>,
+) {
+    thread::scope(|scope| {
+        for turn in bystanders {
+            scope.spawn(move || {
+                let mut lock = gil.map(Gil::acquire);
+                say(words, &Word::Here);
+                _ = unlocked(&mut lock, || turn.blocking_recv());
+                say(words, &Word::Done(answer()));
+            });
+        }
+        let Some((fault, turn)) = faulty else { return };
+        let (say_endless, endless) = mpsc::channel();
+        let faulty = scope.spawn(move || {
+            let mut lock = gil.map(Gil::acquire);
+            say(words, &Word::Here);
+            _ = unlocked(&mut lock, || turn.blocking_recv());
+            if fault.is_endless() {
+                // Under a lock it is in hand here: nobody gets in between this word and the loop.
+                say(words, &Word::Endless);
+                _ = say_endless.send(());
+            }
+            fault.commit(|| lock.iter_mut().for_each(Token::check_point))
+        });
+        // This thread is one of the interpreter's too: it needs the lock back to say a word.
+        let mut lock = gil.map(Gil::acquire);
+        let report = unlocked(&mut lock, || match endless.recv() {
+            // A thread cannot be joined with a time-out: a channel can be waited for so.
+            Ok(()) => match endless.recv_timeout(time_out) {
+                Err(RecvTimeoutError::Timeout) => Report::RunsOn,
+                ended => unreachable!("an endless loop is over: {ended:?}"),
+            },
+            Err(_) => Report::Panicked(text(faulty.join().expect_err("no fault returns"))),
+        });
+        say(words, &Word::Noticed(report));
+    });
+}
+
+/// Does something without the lock, where there is one.
+fn unlocked<R>(lock: &mut Option<Token<'_>>, f: impl FnOnce() -> R) -> R {
+    match lock {
+        Some(token) => token.allow_threads(f),
+        None => f(),
+    }
+}
+
+fn async_tasks(
+    faulty: Option<(Fault, Turn)>,
+    bystanders: impl Iterator<Item = Turn>,
+    words: Pipe<Word, ()>,
+    time_out: Duration,
+) -> io::Result<()> {
+    let words = Arc::new(words);
+    let runtime = runtime::Builder::new_current_thread().enable_time().build()?;
+    runtime.block_on(async {
+        let mut others = JoinSet::new();
+        for turn in bystanders {
+            let words = words.clone();
+            others.spawn(async move {
+                say(&words, &Word::Here);
+                _ = turn.await;
+                say(&words, &Word::Done(answer()));
+            });
+        }
+        if let Some((fault, turn)) = faulty {
+            let report = watched(fault, turn, &words, time_out).await;
+            say(&words, &Word::Noticed(report));
+        }
+        others.join_all().await;
+    });
+    Ok(())
+}
+
+/// The time-out is looked at by the same thread, between two polls of the tasks.
+async fn watched(
+    fault: Fault,
+    turn: Turn,
+    words: &Arc<Pipe<Word, ()>>,
+    time_out: Duration,
+) -> Report {
+    let (say_endless, endless) = oneshot::channel();
+    let words = words.clone();
+    let mut faulty = tokio::spawn(async move {
+        say(&words, &Word::Here);
+        _ = turn.await;
+        if fault.is_endless() {
+            say(&words, &Word::Endless);
+            _ = say_endless.send(());
+        }
+        if fault == Fault::Loop {
+            loop {
+                yield_now().await;
+            }
+        }
+        fault.commit(|| {})
+    });
+    if endless.await.is_ok() && timeout(time_out, &mut faulty).await.is_err() {
+        faulty.abort();
+    }
+    let end: JoinError = faulty.await.expect_err("no fault returns");
+    match end.try_into_panic() {
+        Ok(panic) => Report::Panicked(text(panic)),
+        Err(_) => Report::Cancelled,
+    }
+}
+
+/// What a bystander does when it may.
+fn answer() -> u128 {
+    sum_below(NUMBERS)
+}
+
+pub const NUMBERS: u64 = 1_000;
+
+/// A parent that does not listen is gone, and this process with it in a moment.
+fn say(words: &Pipe<Word, ()>, word: &Word) {
+    _ = words.send(word);
+}
+
+fn text(panic: Box<dyn Any + Send>) -> String {
+    match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(panic) => panic.downcast_ref::<&str>().copied().unwrap_or_default().into(),
+    }
+}
