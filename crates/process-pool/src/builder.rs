@@ -27,7 +27,8 @@ pub enum Policy {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TaskOptions {
     /// How long it may run. Then its worker is killed and replaced, and it ends as
-    /// [`Error::TimedOut`]. The time begins when the task does, not when it is handed in.
+    /// [`Error::TimedOut`]. The time begins when the task does, not when it is handed in; a worker
+    /// that has not begun it within the time of a start is replaced too, and another runs it.
     pub time_out: Option<Duration>,
     /// How often it may begin again when its worker died in the middle of it: 0 for a task that
     /// must not run twice. One that runs too long is not tried again.

@@ -11,7 +11,7 @@ use ipc::{Packet, RecvHalf};
 use crate::dispatch::{Line, Phase};
 use crate::message::{Answer, DONE, LOG};
 use crate::shared::Shared;
-use crate::{At, Death, Ended, Error, Policy, Record, dispatch};
+use crate::{At, Death, Ended, Error, Policy, Record, call, dispatch};
 
 /// The most answers that are handled under one lock.
 const BATCH: usize = 256;
@@ -31,6 +31,8 @@ impl Collector {
                 let mut sends = Vec::new();
                 self.shared.state().ready(self.index, &self.shared.settings, &mut sends);
                 self.shared.send(sends);
+                // If all that waited was cancelled, nothing else will say that it is over.
+                self.shared.quiet.notify_all();
             }
         }
         self.shared.state().collectors -= 1;
@@ -86,7 +88,7 @@ impl Collector {
         }
         if let Ok(Answer::<()>::Log(record)) = postcard::from_bytes(answer.bytes()) {
             let record = Record { worker: self.index, ..record };
-            (self.shared.settings.on_log)(record);
+            call(|| (self.shared.settings.on_log)(record));
         }
         true
     }

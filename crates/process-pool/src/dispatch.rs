@@ -404,6 +404,7 @@ impl State {
                 let number = worker.next;
                 let ping = Flight { number, tasks: 0, first: 0, size: 0, job: None };
                 worker.flights.push_back(ping);
+                worker.since = Instant::now();
                 sends.push(Send::Ping(worker.line().clone()));
                 return;
             }
@@ -603,7 +604,9 @@ impl State {
     /// Kills the workers whose tasks have run for too long. In how long the next limit may be
     /// reached; none when no task has one. A task that is sent meanwhile has a limit at least
     /// as long as the shortest ever seen: to look that often is enough.
-    pub(crate) fn next_look(&mut self) -> Option<Duration> {
+    pub(crate) fn next_look(&mut self, settings: &Settings) -> Option<Duration> {
+        let stuck = self.workers.iter().filter(|worker| worker.is_stuck(settings));
+        stuck.for_each(|worker| worker.line().child.kill());
         let ends: Vec<_> =
             (0..self.workers.len()).filter_map(|index| self.kill_if_late(index)).collect();
         let next = ends.into_iter().min();
@@ -645,27 +648,39 @@ enum Limit {
 }
 
 impl Worker {
+    /// Whether it does not begin what it has, for as long as a process may take to start: it is
+    /// stopped, say. No limit of a task would ever be reached.
+    fn is_stuck(&self, settings: &Settings) -> bool {
+        let Some(line) = &self.line else { return false };
+        let begun =
+            |flight: &Flight| flight.job.is_some() && line.board.has_begun(flight.number);
+        !self.flights.is_empty()
+            && self.since.elapsed() >= settings.start_deadline
+            && !self.flights.iter().any(begun)
+    }
+
     fn limit(&self, now: u64) -> Option<Limit> {
         let line = self.line.as_ref().filter(|line| line.overdue.load(Relaxed) == 0)?;
         let limits = self.flights.iter().filter_map(|flight| flight.job.as_ref()?.time_out());
         let shortest = nanos(limits.min()?);
-        let running = self.flights.front().and_then(|flight| {
+        // The last one that has begun: what came before it is done, if not heard of yet.
+        let running = self.flights.iter().rev().find_map(|flight| {
             let job = flight.job.as_ref()?;
             let first = match job {
                 Job::Task(_) => 0,
                 Job::Chunk(_, tasks) => tasks.start - flight.first,
             };
-            // In a chunk, the last one that has begun: the ones before it are done.
             let numbers =
                 (first..first + job.len()).map(|task| flight.number + u64::from(task));
             let number = numbers.take_while(|&number| line.board.has_begun(number)).last()?;
-            Some((number, nanos(job.time_out()?)))
+            Some((number, job.time_out()))
         });
         Some(match running {
-            Some((number, limit)) => {
-                Limit::Of(number, line.board.began().saturating_add(limit))
+            Some((number, Some(limit))) => {
+                Limit::Of(number, line.board.began().saturating_add(nanos(limit)))
             }
-            None => Limit::NotBefore(now.saturating_add(shortest)),
+            // None runs, or one that may for ever.
+            Some((_, None)) | None => Limit::NotBefore(now.saturating_add(shortest)),
         })
     }
 }

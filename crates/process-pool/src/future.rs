@@ -106,7 +106,7 @@ impl<T: Task> Future<T> {
 }
 
 /// A time so far away that no clock has it is the end of time: a century.
-fn later(time_out: Duration) -> Instant {
+pub(crate) fn later(time_out: Duration) -> Instant {
     const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
     Instant::now() + time_out.min(CENTURY)
 }

@@ -90,8 +90,8 @@ pub use process::Process;
 pub use stop::Stop;
 pub use task::{Failed, Task, Tasks, serve};
 
-/// Calls what somebody wants called at the end of a task. Its panic, which has been printed, is
-/// its own: the thread has more to do.
-fn call(watcher: slot::Watcher) {
+/// Calls what somebody wants called at the end of a task, or for a record. Its panic, which has
+/// been printed, is its own: the thread has more to do.
+fn call(watcher: impl FnOnce()) {
     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(watcher));
 }

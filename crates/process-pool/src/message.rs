@@ -42,6 +42,8 @@ pub(crate) struct Setup {
     pub(crate) memory: Board,
     /// The type of the initializer, which is the next message.
     pub(crate) initializer: Option<String>,
+    /// Seconds, at least 1, that its end may take.
+    pub(crate) grace: u32,
     /// Whether to say when each task was decoded, run and encoded.
     pub(crate) traced: bool,
 }

@@ -9,5 +9,5 @@ mod imp;
 
 pub use imp::kill_this_process;
 pub(crate) use imp::{
-    Stream, end, end_with_parent, ended, interrupt, now, set_apart, stream, terminate,
+    Stream, end, end_with_parent, ended, exit, interrupt, now, set_apart, stream, terminate,
 };

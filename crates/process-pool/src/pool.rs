@@ -13,6 +13,7 @@ use ipc::Packet;
 use crate::builder::{Builder, Settings};
 use crate::collector::{self, Collector};
 use crate::dispatch::Phase;
+use crate::future::later;
 use crate::job::Job;
 use crate::map::Map;
 use crate::message::Order;
@@ -209,7 +210,7 @@ impl<T> Drop for Pool<T> {
         drop(state);
         self.shared.tell(ends);
 
-        let deadline = Instant::now() + self.shared.settings.grace;
+        let deadline = later(self.shared.settings.grace);
         let mut state = self.shared.state();
         while state.collectors > 0 {
             let left = deadline.saturating_duration_since(Instant::now());

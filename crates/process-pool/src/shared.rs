@@ -144,6 +144,7 @@ impl Shared {
         let setup = Setup {
             memory: board.clone(),
             initializer: initializer.map(|(name, _)| (*name).to_owned()),
+            grace: u32::try_from(self.settings.grace.as_secs()).unwrap_or(u32::MAX).max(1),
             traced: self.settings.traced,
         };
         let line = Line::new(out, board, child);
@@ -161,7 +162,7 @@ impl Shared {
     pub(crate) fn keep_time(&self) {
         let mut state = self.state();
         while matches!(state.phase, Phase::Open | Phase::Closing) {
-            state = match state.next_look() {
+            state = match state.next_look(&self.settings) {
                 Some(left) => self.clock.wait_timeout(state, left).expect("no panic").0,
                 None => self.clock.wait(state).expect("no panic while the pool is locked"),
             };

@@ -11,6 +11,10 @@ use crate::life::{Event, Life};
 use crate::message::NOTHING;
 use crate::{Error, call};
 
+/// What an end of a pipe takes on its way: its message does not share room with others, and
+/// takes a kernel buffer of its own.
+const END: usize = 1 << 10;
+
 /// An output, still encoded as an answer.
 pub(crate) type Outcome = Result<Packet, Box<Error>>;
 
@@ -50,7 +54,7 @@ enum Content {
 
 impl Slot {
     pub(crate) fn new(id: u64, task: Packet, options: &TaskOptions) -> Self {
-        let size = task.bytes().len();
+        let size = task.bytes().len() + END * task.ends();
         let content = match size {
             LARGE.. => Content::Large(task.into()),
             _ => Content::Task(task),
@@ -83,7 +87,7 @@ impl Slot {
         (self.time_out > 0).then(|| Duration::from_nanos(self.time_out))
     }
 
-    /// Bytes of the encoded task.
+    /// Bytes that the encoded task takes on its way.
     pub(crate) fn size(&self) -> usize {
         self.size as usize
     }

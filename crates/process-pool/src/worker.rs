@@ -151,7 +151,7 @@ impl Worker {
                 self.setup = Some(setup);
             }
             Ok(Order::Ping) => say(self.out, &tell(&Answer::Pong)),
-            Ok(Order::Bye) => process::exit(0),
+            Ok(Order::Bye) => os::exit(self.setup.as_ref().map_or(1, |setup| setup.grace)),
             Ok(Order::Nothing) => {
                 self.number += 1;
                 say(self.out, &tell(&Answer::Skipped));

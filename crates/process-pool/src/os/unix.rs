@@ -77,12 +77,16 @@ pub(crate) fn end_with_parent(connection: &Socket) -> io::Result<()> {
         // No event is asked for: the hang-up comes unasked.
         let mut watched = [PollFd::new(connection.as_fd(), PollFlags::empty())];
         while let Err(Errno::EINTR) | Ok(0) = poll(&mut watched, PollTimeout::NONE) {}
-        // Exit runs what the program has registered for it, which may wait for ever: the kernel
-        // ends the process a second later.
-        alarm::set(1);
-        process::exit(0);
+        exit(1);
     })?;
     Ok(())
+}
+
+/// For a worker: ends this process. Exit runs what the program has registered for it, which may
+/// wait for ever: the kernel ends the process so many seconds later, at least 1.
+pub(crate) fn exit(grace: u32) -> ! {
+    alarm::set(grace);
+    process::exit(0)
 }
 
 /// Nanoseconds on a clock that all processes of this machine share and nobody sets.

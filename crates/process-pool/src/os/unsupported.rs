@@ -35,6 +35,10 @@ pub(crate) fn end_with_parent(_: &Socket) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+pub(crate) fn exit(_: u32) -> ! {
+    std::process::exit(0)
+}
+
 pub(crate) fn now() -> u64 {
     0
 }
