@@ -1,0 +1,28 @@
+#![allow(clippy::unwrap_used, reason = "a test fails with a bare panic")]
+
+mod ends;
+mod floods;
+mod hangs;
+mod harness;
+mod kills;
+mod parents;
+mod poisons;
+mod races;
+mod stalls;
+mod work;
+
+pub fn main() {
+    process_pool::serve::<(work::Work, work::Share, work::Bulk, hangs::Put)>();
+    parents::main();
+    let trials = [
+        kills::trials(),
+        stalls::trials(),
+        floods::trials(),
+        poisons::trials(),
+        races::trials(),
+        ends::trials(),
+        parents::trials(),
+        hangs::trials(),
+    ];
+    harness::run(trials.into_iter().flatten().collect());
+}

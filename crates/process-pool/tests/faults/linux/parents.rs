@@ -1,0 +1,212 @@
+//! A parent that is gone: its workers end within two seconds, whatever they do.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+use std::{env, io, process, thread};
+
+use libtest_mimic::Trial;
+use nix::sys::signal::{Signal, kill, raise};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::{Pid, close, setsid};
+use process_pool::{Error, Pool};
+
+use super::harness::{orphans_end, trial, until};
+use super::work::{Act, Work, act, go, memory, pool};
+
+const PROGRAM: &str = "a-parent";
+const TWO_SECONDS: Duration = Duration::from_secs(2);
+
+/// What this program is when it is started as a parent: it never returns then.
+pub fn main() {
+    let mut arguments = env::args().skip(1);
+    if arguments.next().as_deref() != Some(PROGRAM) {
+        return;
+    }
+    let act_of_workers = match arguments.next().unwrap().as_str() {
+        "spin" => Act::Spin,
+        "park" => Act::Park,
+        "stop" => Act::Stop,
+        "nest" => Act::Nest,
+        "clog" => Act::Clog,
+        "send" => sends(),
+        "receive" => receives(),
+        "exit" => exits(),
+        "bare" => bare(),
+        "few" => few(),
+        "deaf" => deaf(),
+        other => panic!("{other} is no parent"),
+    };
+    // As a program that was started from a terminal whose shell is gone with it: only then does
+    // the kernel wake who is stopped and has nobody left to wake it.
+    setsid().unwrap();
+    let (seen, pool) = two_workers();
+    let hangs = [0, 1].map(|n| pool.submit(act(10 * n, act_of_workers.clone())));
+    let more = if matches!(act_of_workers, Act::Nest) { 2 } else { 0 };
+    until("all run", || {
+        [0, 10].iter().all(|&n| (0..=more).all(|inner| seen.get(n + inner) == 1))
+    });
+    ready();
+    hangs.into_iter().for_each(|future| drop(future.result()));
+    wait_for_ever()
+}
+
+fn two_workers() -> (ipc::SharedSlice<u64>, Pool<Work>) {
+    let seen = memory();
+    let pool = pool(&seen).workers(2).build().unwrap();
+    (seen, pool)
+}
+
+fn ready() {
+    println!("ready");
+    io::stdout().flush().unwrap();
+}
+
+fn wait_for_ever() -> ! {
+    loop {
+        thread::park();
+    }
+}
+
+/// Stopped, so that nobody reads what its workers send.
+fn receives() -> ! {
+    let (seen, pool) = two_workers();
+    let held = [0, 1].map(|n| pool.submit(act(n, Act::Hold)));
+    let _outputs = [2, 3].map(|n| pool.submit(act(n, Act::Output(64 << 20))));
+    until("both run", || seen.get(0) + seen.get(1) == 2);
+    ready();
+    go(&seen);
+    held.into_iter().for_each(|future| drop(future.result()));
+    raise(Signal::SIGSTOP).unwrap();
+    wait_for_ever()
+}
+
+/// Sends 64 MiB all the time.
+fn sends() -> ! {
+    let pool = Pool::new(2).unwrap();
+    ready();
+    loop {
+        let bytes = || super::work::Bulk::Bytes(vec![0; 64 << 20]);
+        let futures = [0; 2].map(|_| pool.submit(bytes()));
+        futures.into_iter().for_each(|future| drop(future.result()));
+    }
+}
+
+/// Ends by itself with a pool at work.
+fn exits() -> ! {
+    let (seen, pool) = two_workers();
+    let _futures = [0, 1].map(|n| pool.submit(act(n, Act::Spin)));
+    until("both run", || seen.get(0) + seen.get(1) == 2);
+    ready();
+    process::exit(0);
+}
+
+/// Has no standard streams, and so has none to give.
+fn bare() -> ! {
+    for stream in 0..3 {
+        close(stream).unwrap();
+    }
+    let (_, pool) = two_workers();
+    let outcomes = (0..20).map(|n| {
+        let faults = [Act::Count, Act::Print, Act::Abort, Act::Log(3)];
+        pool.submit(act(n, faults[usize::try_from(n).unwrap() % 4].clone()))
+    });
+    let outcomes: Vec<_> = outcomes.collect();
+    let well = outcomes.into_iter().filter(|future| future.error().is_none()).count();
+    pool.shutdown();
+    process::exit(if well == 15 { 42 } else { 1 });
+}
+
+/// Has descriptors for its workers and no more: none can be replaced while others are used up.
+fn few() -> ! {
+    let (seen, pool) = two_workers();
+    let held = pool.submit(act(0, Act::Hold));
+    until("it runs", || seen.get(0) == 1);
+    let mut used = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        used.push(file);
+    }
+    let dies = pool.submit(act(1, Act::Abort));
+    let died = matches!(dies.result(), Err(Error::Died(_)));
+    let broken = match held.result() {
+        Err(Error::Broken(cause)) => matches!(&*cause, Error::Start(_)),
+        _ => false,
+    };
+    let refused = matches!(pool.submit(act(2, Act::Count)).result(), Err(Error::Broken(_)));
+    pool.shutdown();
+    process::exit(if died && broken && refused { 42 } else { 1 });
+}
+
+/// Ignores its children, whose ends nobody can tell then.
+fn deaf() -> ! {
+    let (_, pool) = two_workers();
+    let error = pool.submit(act(0, Act::Abort)).result().unwrap_err();
+    assert!(pool.submit(act(1, Act::Count)).result().is_ok());
+    pool.shutdown();
+    let told = error.to_string() == "worker ended, and nobody knows how";
+    process::exit(if told { 42 } else { 1 });
+}
+
+fn start(what: &str, before: &str) -> (Child, BufReader<ChildStdout>) {
+    let mut parent = Command::new("sh")
+        .args(["-c", &format!("{before} exec \"$0\" \"$@\"")])
+        .arg(env::current_exe().unwrap())
+        .args([PROGRAM, what])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stdout = BufReader::new(parent.stdout.take().unwrap());
+    (parent, stdout)
+}
+
+pub fn trials() -> Vec<Trial> {
+    let killed = [
+        ("compute", "spin"),
+        ("sleep", "park"),
+        ("are_stopped", "stop"),
+        ("have_pools_of_their_own", "nest"),
+        ("send_64_mib", "receive"),
+        ("receive_64_mib", "send"),
+    ];
+    let killed = killed.map(|(name, what)| {
+        trial(format!("workers_that_{name}_end_with_a_killed_parent"), move || {
+            let (mut parent, mut stdout) = start(what, "");
+            stdout.read_line(&mut String::new()).unwrap();
+            let pid = Pid::from_raw(parent.id().try_into().unwrap());
+            if what == "receive" {
+                waitpid(pid, Some(WaitPidFlag::WUNTRACED)).unwrap();
+            }
+            kill(pid, Signal::SIGKILL).unwrap();
+            parent.wait().unwrap();
+            let ends = orphans_end(TWO_SECONDS);
+            assert!(ends.len() >= 2, "both were alive: {ends:?}");
+        })
+    });
+    let others = [
+        trial("workers_end_with_a_parent_that_exits", || {
+            let (mut parent, mut stdout) = start("exit", "");
+            stdout.read_line(&mut String::new()).unwrap();
+            assert!(parent.wait().unwrap().success());
+            orphans_end(TWO_SECONDS);
+        }),
+        trial("a_parent_without_standard_streams_has_a_pool_that_works", || {
+            ends_well("bare", "")
+        }),
+        trial("a_parent_started_without_streams_has_one_too", || {
+            ends_well("bare", "exec 0<&- 1>&- 2>&-;");
+        }),
+        trial("a_worker_that_cannot_be_replaced_breaks_the_pool_with_the_cause", || {
+            ends_well("few", "ulimit -n 40;");
+        }),
+        trial("a_parent_that_ignores_its_children_is_told_what_is_known", || {
+            ends_well("deaf", "exec env --ignore-signal=CHLD \"$0\" \"$@\";");
+        }),
+    ];
+    Vec::from_iter(killed.into_iter().chain(others))
+}
+
+fn ends_well(what: &str, before: &str) {
+    let (mut parent, _stdout) = start(what, before);
+    assert_eq!(parent.wait().unwrap().code(), Some(42));
+    orphans_end(TWO_SECONDS);
+}
