@@ -56,29 +56,29 @@ impl<T: Task> Pool<T> {
 
     pub(crate) fn start(settings: Settings) -> Result<Self, Error> {
         let shared = Arc::new(Shared::new(settings));
+        let mut pool = Self { shared: shared.clone(), threads: Vec::new(), tasks: PhantomData };
         // First all are started, then all are waited for: they start side by side.
         let starts = (0..shared.settings.workers).map(|index| shared.start(index));
         let mut processes = starts.collect::<Result<Vec<_>, _>>()?;
+        let clock = shared.clone();
+        pool.thread("pool-clock".into(), move || clock.keep_time())?;
         for (line, input) in &mut processes {
             collector::report(line, input, &shared)?;
         }
-        let mut pool = Self { shared, threads: Vec::new(), tasks: PhantomData };
         for (index, (line, input)) in processes.into_iter().enumerate() {
             {
-                let mut state = pool.shared.state();
+                let mut state = shared.state();
                 state.workers[index].connect(line.clone());
                 // Before anything can be handed in: the first tasks spread over all workers.
-                state.ready(index, &pool.shared.settings, &mut Vec::new());
+                state.ready(index, &shared.settings, &mut Vec::new());
             }
-            let collector = Collector { shared: pool.shared.clone(), index };
-            pool.shared.state().collectors += 1;
+            let collector = Collector { shared: shared.clone(), index };
+            shared.state().collectors += 1;
             let started =
                 pool.thread(format!("worker-{index}"), move || collector.run(line, input));
             // A thread that does not start drops its process, and the pool ends the others.
-            started.inspect_err(|_| pool.shared.state().collectors -= 1)?;
+            started.inspect_err(|_| shared.state().collectors -= 1)?;
         }
-        let shared = pool.shared.clone();
-        pool.thread("pool-clock".into(), move || shared.keep_time())?;
         Ok(pool)
     }
 
