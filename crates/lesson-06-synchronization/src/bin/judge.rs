@@ -69,7 +69,7 @@ struct Variant {
 fn main() -> cli::Result {
     let args: Args = cli::parse();
     println!("{} threads, every order of their moves.", args.threads);
-    println!("{:<34}{:>9}{:>9}{:>8}  first bad one", "", "orders", "wrong", "stuck");
+    println!("{:<32}{:>7}{:>7}{:>7}  first bad one", "", "orders", "wrong", "stuck");
     for variant in variants(args.threads) {
         println!("{}", judged(&variant));
     }
@@ -128,7 +128,7 @@ fn judged(variant: &Variant) -> String {
         }
     });
     let name = variant.name;
-    format!("{name:<34}{orders:>9}{wrong:>9}{stuck:>8}  {first_bad}").trim_end().to_owned()
+    format!("{name:<32}{orders:>7}{wrong:>7}{stuck:>7}  {first_bad}").trim_end().to_owned()
 }
 
 /// One order, to its end. Returns the counter, or `None` when threads are left and none can move;
