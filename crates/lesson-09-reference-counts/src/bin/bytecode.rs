@@ -45,6 +45,8 @@ struct Args {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Policy {
+    // CPython has none behind those that only move a local variable or a constant: nothing that
+    // another thread could tell from one just before or behind.
     /// Check points between any two instructions
     #[value(name = "3.9")]
     EveryInstruction,
