@@ -184,7 +184,7 @@ fn work(design: Design, setting: &Setting, token: &mut Token<'_>) -> Result<u128
         Design::GivesLock => {
             token.allow_threads_as(State::Native, || sum_of_squares_below(below))
         }
-        // This thread waits for the process. In the loop, even its start would cost a frame.
+        // This thread waits for the process. In the loop, the wait would be the freeze.
         Design::Process => token.allow_threads(|| Process::spawn(setting.work)?.join())?,
         Design::Loop | Design::Thread | Design::Slices => bytecode(0..below, token),
     })
