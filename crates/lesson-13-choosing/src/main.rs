@@ -133,7 +133,8 @@ fn sentence(workload: &Workload) -> String {
     let parts = [time("waits", io), time("computes", cpu), bytes].into_iter();
     let parts =
         parts.chain(traits.map(|it| it.map(String::from))).flatten().collect::<Vec<_>>();
-    format!("{name}, {tasks} tasks. Each {}", parts.join(", "))
+    let parts = if parts.is_empty() { "does nothing".into() } else { parts.join(", ") };
+    format!("{name}, {tasks} task{}. Each {parts}", if tasks == 1 { "" } else { "s" })
 }
 
 fn bytes(n: usize) -> String {
@@ -232,8 +233,9 @@ fn in_words(costs: &Costs, computer: Computer) -> String {
     let [thread, pool, task, mebibyte, waiting] =
         [thread, pool, task, mebibyte, waiting].map(short);
     format!(
-        "\n   Here, {}: a thread costs {thread}, a pool {pool}, a task {task},
-   1 MiB {mebibyte}; a wait is {waiting} late; computing takes x{slowdown:.2} on all cores at once.\n",
+        "\n   Here, {}: a thread costs {thread}, a pool {pool},
+   a task {task}, 1 MiB {mebibyte}; a wait is {waiting} late;
+   computing takes x{slowdown:.2} on all cores at once.\n",
         described(computer)
     )
 }

@@ -234,8 +234,11 @@ pub fn reason(
     let cores = if computer.cores == 1 { "one core computes" } else { "every core computes" };
     match model {
         Model::OneAfterAnother if first => "little to gain, nothing to get wrong".into(),
+        Model::OneAfterAnother if workload.io.is_zero() => "one core works".into(),
         Model::OneAfterAnother => "one core works, and waits".into(),
-        Model::Threads if all(workload.cpu) * 2 < total => "waits overlap".into(),
+        Model::Threads if !workload.io.is_zero() && all(workload.cpu) * 2 < total => {
+            "waits overlap".into()
+        }
         Model::Threads if computer.gil => "one thread computes at a time".into(),
         Model::Processes if waits => "a process waits for one task at a time".into(),
         Model::Processes => cores.into(),

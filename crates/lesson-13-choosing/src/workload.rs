@@ -27,7 +27,7 @@ pub enum Preset {
     WebServer,
     /// Pages that are fetched and hardly looked at
     Downloads,
-    /// Pictures that are made smaller by a library that may crash
+    /// Pictures made smaller by a library that may crash
     ImageBatch,
     /// Pieces of a data set, each with its bytes
     MapReduce,
