@@ -38,6 +38,11 @@ bless:
 flake LESSON RUNS *FLAGS:
     @cargo xtask flake {{ LESSON }} {{ RUNS }} {{ FLAGS }}
 
+# Disturb pools at random for so many seconds; `--seed N` makes the same choices again
+[no-exit-message]
+soak SECONDS *FLAGS:
+    @cargo test --quiet --package process-pool --test soak -- for {{ SECONDS }} {{ FLAGS }}
+
 # Run the benchmarks one after another: all, or those of a crate or a name
 [no-exit-message]
 bench *NAME:

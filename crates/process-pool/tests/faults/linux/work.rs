@@ -81,6 +81,7 @@ pub enum Act {
     /// A pool of its own, whose tasks compute for ever.
     Nest,
     Output(usize),
+    Input(#[serde(with = "serde_bytes")] Vec<u8>),
     /// In the task, and in its output.
     Carry(Poison),
     Make(When),
@@ -94,7 +95,7 @@ impl Task for Work {
         let seen = SEEN.get().expect("the initializer has run");
         seen.fetch_add(number, 1);
         match self.act {
-            Act::Count | Act::Carry(_) => {}
+            Act::Count | Act::Carry(_) | Act::Input(_) => {}
             Act::Hold => {
                 while seen.get(GO) == 0 {
                     thread::sleep(Duration::from_micros(100));
