@@ -49,7 +49,8 @@ fn counts_change_inside_of_instructions_and_threads_between_them() {
 /// An optimizer that saw through a pair would make it cost nothing.
 #[test]
 fn what_is_measured_was_done() {
-    let lesson = run(LESSON, &["--rounds", "1"]);
+    // So many that starting the threads is no part of it.
+    let lesson = run(LESSON, &["--rounds", "1", "--pairs", "10_000_000"]);
     let measured: Vec<Vec<&str>> =
         lesson.stderr.lines().map(|line| line.split_whitespace().collect()).collect();
     for regime in [&["no", "lock"][..], &["under", "the", "GIL"], &["biased"], &["Rc"]] {

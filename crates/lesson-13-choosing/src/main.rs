@@ -66,7 +66,7 @@ struct Args {
     #[arg(long)]
     simulate: bool,
     /// Run all six workloads so many times instead, and judge the predictions
-    #[arg(long, value_name = "TIMES", conflicts_with_all = ["preset", "tasks", "simulate"], value_parser = cli::count(1..=100))]
+    #[arg(long, value_name = "TIMES", conflicts_with_all = ["preset", "tasks", "simulate", "quiet"], value_parser = cli::count(1..=100))]
     check: Option<usize>,
     #[command(flatten)]
     output: cli::Output,
