@@ -40,6 +40,11 @@ fn synchronization() {
 }
 
 #[test]
+fn executors() {
+    prints_the_same_everywhere("07_executors");
+}
+
+#[test]
 fn isolation() {
     prints_the_same_everywhere("08_isolation");
 }
