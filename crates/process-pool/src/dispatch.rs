@@ -425,6 +425,11 @@ impl State {
         if self.workers[index].line().overdue.load(Relaxed) > 0 {
             return;
         }
+        // In a pool that has ended nobody takes what another has: whatever waits was given up, and
+        // what would wait again now would do so for ever.
+        if !matches!(self.phase, Phase::Open | Phase::Closing) {
+            return;
+        }
         let window = self.workers[index].window(settings);
         while let Some(job) = self.front() {
             let worker = &self.workers[index];
