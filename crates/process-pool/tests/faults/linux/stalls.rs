@@ -19,7 +19,7 @@ pub fn trials() -> Vec<Trial> {
     let stalls = stalls.map(|(name, fault)| {
         trial(format!("a_task_that_{name}_is_timed_out_alone"), move || {
             among_others(
-                within(150),
+                within(300),
                 &fault,
                 &[13],
                 |n, error| matches!(error, Error::TimedOut { at, .. } if at.task == n),
@@ -71,10 +71,10 @@ fn slow_callback() {
     until("it runs", || seen.get(0) == 1);
     let (held, word) = std::sync::mpsc::channel::<()>();
     let all = [
-        pool.submit_with(act(1, Act::Count), within(100)),
-        pool.submit(act(2, Act::Sleep(Duration::from_millis(400)))),
+        pool.submit_with(act(1, Act::Count), within(250)),
+        pool.submit(act(2, Act::Sleep(Duration::from_millis(1000)))),
     ];
-    first.on_done(move || _ = word.recv_timeout(Duration::from_millis(400)));
+    first.on_done(move || _ = word.recv_timeout(Duration::from_millis(700)));
     go(&seen);
     for future in all {
         assert!(matches!(future.result(), Ok(Made::Number(_))));
@@ -89,7 +89,7 @@ fn stopped_idle() {
     for workers in [1, 2] {
         let seen = memory();
         let start = Duration::from_secs(2);
-        let pool = pool(&seen).workers(workers).options(within(200)).start_deadline(start);
+        let pool = pool(&seen).workers(workers).options(within(500)).start_deadline(start);
         let pool = pool.build().unwrap();
         let pids = pool.metrics().workers.into_iter().map(|worker| worker.pid.unwrap());
         let stopped = Pid::from_raw(pids.min().unwrap().try_into().unwrap());
