@@ -62,7 +62,7 @@ impl Collector {
 
     fn landed(&self, answers: &mut Vec<Packet>) -> Result<(), dispatch::Confused> {
         let settings = &self.shared.settings;
-        answers.retain(|answer| !self.is_log(answer));
+        answers.retain(|answer| !is_log(answer, self.index, &self.shared));
         if answers.is_empty() {
             return Ok(());
         }
@@ -79,18 +79,6 @@ impl Collector {
             self.shared.quiet.notify_all();
         }
         landed
-    }
-
-    /// Hands a log record on.
-    fn is_log(&self, answer: &Packet) -> bool {
-        if answer.bytes().first() != Some(&LOG) {
-            return false;
-        }
-        if let Ok(Answer::<()>::Log(record)) = postcard::from_bytes(answer.bytes()) {
-            let record = Record { worker: self.index, ..record };
-            call(|| (self.shared.settings.on_log)(record));
-        }
-        true
     }
 
     /// The worker is gone: what it had begun fails, what it had not begun goes elsewhere, and
@@ -161,7 +149,7 @@ impl Collector {
                     // Before it is ready: a pool that is dropped does not wait for a slow start.
                     state.workers[self.index].connect(line.clone());
                 }
-                match report(&line, &mut input, &self.shared) {
+                match report(self.index, &line, &mut input, &self.shared) {
                     Ok(()) => return Ok(Some((line, input))),
                     // Killed from outside, say: another one may fare better.
                     Err(error) if is_death(&error) && self.may_try_again() => {}
@@ -185,6 +173,17 @@ impl Collector {
     }
 }
 
+/// Whether a worker's message is a log record, which is handed on.
+fn is_log(answer: &Packet, worker: usize, shared: &Shared) -> bool {
+    if answer.bytes().first() != Some(&LOG) {
+        return false;
+    }
+    if let Ok(Answer::<()>::Log(record)) = postcard::from_bytes(answer.bytes()) {
+        call(|| (shared.settings.on_log)(Record { worker, ..record }));
+    }
+    true
+}
+
 /// Whether a worker died before its first task.
 fn is_death(error: &Error) -> bool {
     match error {
@@ -194,17 +193,28 @@ fn is_death(error: &Error) -> bool {
     }
 }
 
-/// Waits until a new worker is ready for tasks.
-pub(crate) fn report(line: &Line, input: &mut RecvHalf, shared: &Shared) -> Result<(), Error> {
+/// Waits until the new process of a worker is ready for tasks.
+pub(crate) fn report(
+    worker: usize,
+    line: &Line,
+    input: &mut RecvHalf,
+    shared: &Shared,
+) -> Result<(), Error> {
     let settings = &shared.settings;
     let begun = std::time::Instant::now();
     line.child.ready(input, settings.start_deadline)?;
     if settings.initializer.is_none() {
         return Ok(());
     }
-    let left = settings.start_deadline.saturating_sub(begun.elapsed());
     let failed = |error| Err(Error::Initializer(Arc::new(error)));
-    match input.recv_timeout(left) {
+    let answer = loop {
+        let left = settings.start_deadline.saturating_sub(begun.elapsed());
+        match input.recv_timeout(left) {
+            Ok(answer) if is_log(&answer, worker, shared) => {}
+            answer => break answer,
+        }
+    };
+    match answer {
         Ok(answer) if answer.bytes().first() == Some(&DONE) => Ok(()),
         Ok(answer) => {
             let at = At { worker: 0, pid: line.child.pid(), task: 0 };

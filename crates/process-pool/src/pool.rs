@@ -62,8 +62,8 @@ impl<T: Task> Pool<T> {
         let mut processes = starts.collect::<Result<Vec<_>, _>>()?;
         let clock = shared.clone();
         pool.thread("pool-clock".into(), move || clock.keep_time())?;
-        for (line, input) in &mut processes {
-            collector::report(line, input, &shared)?;
+        for (index, (line, input)) in processes.iter_mut().enumerate() {
+            collector::report(index, line, input, &shared)?;
         }
         for (index, (line, input)) in processes.into_iter().enumerate() {
             {
