@@ -74,6 +74,7 @@ pub fn trials() -> Vec<Trial> {
         trial("an_output_that_panics_when_decoded_harms_its_caller_only", output_decoded),
         trial("stray_prints_harm_nobody", prints),
         trial("callbacks_may_panic_and_hand_in_more", callbacks),
+        trial("an_initializer_may_write_to_the_log", log_of_initializer),
         trial("what_is_told_of_log_records_may_panic", log_callback),
     ];
     poisons.chain(others).collect()
@@ -151,6 +152,18 @@ fn callbacks() {
     // A callback may hold it a moment longer.
     drop(pool);
     super::harness::until("the callbacks are over", || ends.try_recv().is_err());
+}
+
+fn log_of_initializer() {
+    let seen = memory();
+    let (records, arrived) = mpsc::channel();
+    let pool = pool(&seen).workers(2).on_log(move |record| _ = records.send(record.worker));
+    let pool = pool.build().unwrap();
+    assert!(pool.submit(act(0, Act::Count)).result().is_ok());
+    pool.shutdown();
+    let mut workers: Vec<_> = arrived.iter().collect();
+    workers.sort_unstable();
+    assert_eq!(workers, [0, 1]);
 }
 
 fn log_callback() {

@@ -39,6 +39,7 @@ impl Task for Share {
     type Output = ();
 
     fn run(self) -> Result<(), Failed> {
+        log("starts");
         if self.memory.fetch_add(STARTED, 1) >= self.workers {
             return Err("too many workers".into());
         }
@@ -268,7 +269,7 @@ pub fn go(seen: &SharedSlice<u64>) {
 }
 
 pub fn pool(seen: &SharedSlice<u64>) -> Builder<Work> {
-    Pool::builder().initializer(Share::that_fails_after(u64::MAX, seen))
+    Pool::builder().initializer(Share::that_fails_after(u64::MAX, seen)).on_log(drop)
 }
 
 pub fn act(number: u64, act: Act) -> Work {
