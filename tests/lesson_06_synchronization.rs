@@ -78,10 +78,6 @@ fn bad_arguments_are_named_in_one_line() {
         (JUDGE, ["--threads", "4"]),
     ];
     let errors = errors.map(|(program, flags)| run(program, &flags));
-    for error in &errors {
-        assert_eq!((error.status.code(), error.stdout.as_str()), (Some(2), ""), "{error}");
-        assert_eq!(error.stderr.lines().count(), 1, "{error}");
-    }
     assert_transcript("errors", &errors);
 }
 

@@ -48,9 +48,5 @@ fn bad_arguments_are_named_in_one_line() {
         ["--faults", "3"],
     ];
     let errors = errors.map(|flags| run(LESSON, &flags));
-    for error in &errors {
-        assert_eq!((error.status.code(), error.stdout.as_str()), (Some(2), ""), "{error}");
-        assert_eq!(error.stderr.lines().count(), 1, "{error}");
-    }
     assert_transcript("errors", &errors);
 }

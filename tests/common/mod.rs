@@ -71,7 +71,14 @@ impl fmt::Display for Run {
 }
 
 /// Compares the runs with the snapshot `tests/snapshots/<test file>__<name>.snap`.
+///
+/// A run that fails says why in one line, and one that is refused (exit status 2) says nothing
+/// else: what is accepted into a snapshot keeps to that.
 pub fn assert_transcript(name: &str, runs: &[Run]) {
+    for run in runs.iter().filter(|run| !run.status.success()) {
+        assert_eq!(run.stderr.lines().count(), 1, "{run}");
+        assert!(run.status.code() != Some(2) || run.stdout.is_empty(), "{run}");
+    }
     let test_file = module_path!().trim_end_matches("::common");
     let transcript: Vec<_> = runs.iter().map(Run::to_string).collect();
 

@@ -46,7 +46,7 @@ fn main() -> cli::Result {
 }
 
 /// The task that takes as long there as here: `task / cores + cost = task`.
-fn break_even(cost: Duration, cores: usize) -> Option<Duration> {
+fn pays_from(cost: Duration, cores: usize) -> Option<Duration> {
     (cores > 1).then(|| cost.mul_f64(cores as f64 / (cores - 1) as f64))
 }
 
@@ -59,7 +59,7 @@ fn the_rule() {
     }
     for cost in [1, 10, 100, 1000].map(Duration::from_micros) {
         print!("\n   {:>12}", short(cost));
-        for task in CORES.map(|cores| break_even(cost, cores)) {
+        for task in CORES.map(|cores| pays_from(cost, cores)) {
             print!("{:>12}", short(task.expect("more than one core")));
         }
     }
@@ -191,7 +191,7 @@ fn drawn(runners: &[Runner], costs: &[Duration], curves: &[Times], cores: usize)
             runner.mark,
             runner.name,
             short(cost),
-            time(break_even(cost, cores)),
+            time(pays_from(cost, cores)),
             time(measured),
         );
     }
