@@ -174,6 +174,11 @@ impl Worker {
         Send::Job(self.line().clone(), job)
     }
 
+    /// How long it has had work and said nothing.
+    pub(crate) fn silent(&self) -> Option<Duration> {
+        (!self.flights.is_empty()).then(|| self.since.elapsed())
+    }
+
     /// How many more tasks the worker may be sent.
     fn room(&self, settings: &Settings) -> u32 {
         let board = CLAIMS - self.under_way;

@@ -30,6 +30,9 @@ pub struct WorkerMetrics {
     pub sent: u64,
     /// Bytes of its answers.
     pub received: u64,
+    /// How long it has had work and said nothing: since its last answer, or since it got work.
+    /// None while it idles. In one that hangs it grows.
+    pub silent: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]

@@ -169,6 +169,7 @@ impl<T> Pool<T> {
             tasks: worker.counts.tasks,
             sent: worker.counts.sent,
             received: worker.counts.received,
+            silent: worker.silent(),
         });
         Metrics {
             queued: state.queued(),

@@ -384,7 +384,12 @@ fn metrics() {
     // Two bytes each: that it is a task, and which.
     assert_eq!(metrics.workers.iter().map(|worker| worker.sent).sum::<u64>(), 200);
     assert!(metrics.encoding > Duration::ZERO);
-    pool.shutdown();
+    assert_eq!(metrics.workers[0].silent, None, "it idles");
+    let hanging = pool.submit(Step::Hang);
+    let silent = || pool.metrics().workers[0].silent.unwrap();
+    let before = silent();
+    assert!(!hanging.wait_timeout(Duration::from_millis(20)));
+    assert!(silent() >= before + Duration::from_millis(20));
 }
 
 fn trace() {
