@@ -51,7 +51,6 @@ fn bad_arguments_are_named_in_one_line() {
     .map(|(program, flags)| {
         let error = run(program, &flags);
         assert_eq!((error.status.code(), error.stdout.as_str()), (Some(2), ""), "{error}");
-        assert_eq!(error.stderr.lines().count(), 1, "{error}");
         error
     });
     assert_transcript("errors", &errors);

@@ -127,6 +127,7 @@ fn retired() {
         pool.shutdown();
         drop(ended);
     });
+    // As above: early or late, both must end.
     thread::sleep(Duration::from_millis(50));
     assert!(waits.cancel());
     go(&seen);
