@@ -9,6 +9,8 @@ use ipc::Packet;
 use crate::message::Order;
 use crate::{Error, Pool, Record, Task};
 
+pub(crate) const NO_WORKERS: &str = "a pool of 0 workers; 1 or more is allowed";
+
 /// What a pool does when a worker dies that was not told to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
@@ -48,9 +50,32 @@ pub(crate) struct Settings {
     pub(crate) initializer: Option<(&'static str, Packet)>,
     pub(crate) start_deadline: Duration,
     pub(crate) grace: Duration,
+    pub(crate) idle_timeout: Option<Duration>,
     pub(crate) prefix: bool,
     pub(crate) traced: bool,
     pub(crate) on_log: Box<dyn Fn(Record) + Send + Sync>,
+}
+
+impl Settings {
+    /// What holds if nothing is said.
+    pub(crate) fn new(task: &'static str) -> Self {
+        Self {
+            task,
+            // A machine that does not tell has one at least.
+            workers: thread::available_parallelism().map_or(1, NonZero::get),
+            policy: Policy::Replace { budget: 100 },
+            options: TaskOptions::default(),
+            window: None,
+            max_tasks: None,
+            initializer: None,
+            start_deadline: Duration::from_secs(30),
+            grace: Duration::from_secs(1),
+            idle_timeout: None,
+            prefix: false,
+            traced: false,
+            on_log: Box::new(|record| eprintln!("worker {}: {}", record.worker, record.text)),
+        }
+    }
 }
 
 /// What a pool can be told before it starts.
@@ -64,28 +89,15 @@ pub struct Builder<T> {
 
 impl<T: Task> Builder<T> {
     pub(crate) fn new() -> Self {
-        let settings = Settings {
-            task: type_name::<T>(),
-            // A machine that does not tell has one at least.
-            workers: thread::available_parallelism().map_or(1, NonZero::get),
-            policy: Policy::Replace { budget: 100 },
-            options: TaskOptions::default(),
-            window: None,
-            max_tasks: None,
-            initializer: None,
-            start_deadline: Duration::from_secs(30),
-            grace: Duration::from_secs(1),
-            prefix: false,
-            traced: false,
-            on_log: Box::new(|record| eprintln!("worker {}: {}", record.worker, record.text)),
-        };
+        let settings = Settings::new(type_name::<T>());
         Self { settings, refused: None, tasks: PhantomData }
     }
 
     /// How many workers; as many as this process may use cores, if nothing is said.
+    /// [`Pool::resize`] changes it.
     pub fn workers(mut self, workers: usize) -> Self {
         self.settings.workers = workers;
-        self.refuse(workers == 0, "a pool of 0 workers; 1 or more is allowed")
+        self.refuse(workers == 0, NO_WORKERS)
     }
 
     /// What happens when a worker dies; `Replace { budget: 100 }`, if nothing is said.
@@ -113,6 +125,16 @@ impl<T: Task> Builder<T> {
     pub fn max_tasks(mut self, tasks: u64) -> Self {
         self.settings.max_tasks = Some(tasks);
         self.refuse(tasks == 0, "workers for 0 tasks each; 1 or more is allowed")
+    }
+
+    /// How long a worker may have nothing to do until its process ends; for ever, if nothing is
+    /// said. All processes may end: to give their memory back is what this is for. Tasks that
+    /// wait start processes again, as many as wait and as the pool has workers. Of the workers
+    /// that idle the last one to have worked gets the next task, so that the others can end while
+    /// there is little to do.
+    pub fn idle_timeout(mut self, time_out: Duration) -> Self {
+        self.settings.idle_timeout = Some(time_out);
+        self
     }
 
     /// Runs `initializer` in every worker before its first task, in those that replace others

@@ -112,6 +112,14 @@ fn greet(word: &Packet) -> Result<(), Error> {
     }
 }
 
+#[cfg(test)]
+impl Child {
+    /// One that has been reaped.
+    pub(crate) fn ended() -> Self {
+        Self { pid: 0, process: None.into(), output: None.into() }
+    }
+}
+
 impl Drop for Child {
     fn drop(&mut self) {
         self.reap();

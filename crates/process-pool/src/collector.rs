@@ -1,6 +1,6 @@
 //! The thread beside a worker: it waits for what the worker says, ends futures, hands more work
-//! over, and starts another process when this one ends. It sleeps in the operating system
-//! meanwhile; nothing polls.
+//! over, and starts another process when this one has ended and there is use for one. It sleeps
+//! in the operating system meanwhile; nothing polls.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use ipc::{Packet, RecvHalf};
 
-use crate::dispatch::{Line, Phase};
+use crate::dispatch::{Line, Phase, State};
 use crate::message::{Answer, DONE, LOG};
-use crate::shared::Shared;
+use crate::shared::{Shared, Started};
 use crate::{At, Death, Ended, Error, Policy, Record, call, dispatch};
 
 /// The most answers that are handled under one lock.
@@ -26,17 +26,41 @@ impl Collector {
         let mut process = Some((line, input));
         while let Some((line, input)) = process {
             let why = self.collect(input);
-            process = self.follow(&line, &why);
-            if process.is_some() {
-                let mut sends = Vec::new();
-                self.shared.state().ready(self.index, &self.shared.settings, &mut sends);
-                self.shared.send(sends);
-                // If all that waited was cancelled, nothing else will say that it is over.
-                self.shared.quiet.notify_all();
-            }
+            self.follow(&line, &why);
+            drop(line);
+            process = self.next();
         }
-        self.shared.state().collectors -= 1;
-        self.shared.quiet.notify_all();
+    }
+
+    /// The next process of the worker, ready, when it is to have one. None when it never is.
+    fn next(&self) -> Option<Started> {
+        while self.stays() {
+            let Some(process) = self.replace() else { continue };
+            let mut sends = Vec::new();
+            self.shared.state().ready(self.index, &self.shared.settings, &mut sends);
+            self.shared.send(sends);
+            // If all that waited was cancelled, nothing else will say that it is over.
+            self.shared.quiet.notify_all();
+            return Some(process);
+        }
+        None
+    }
+
+    /// Waits while the worker rests. False when its pool has ended, or has become smaller: this
+    /// thread is none of the pool's any more.
+    fn stays(&self) -> bool {
+        let mut state = self.shared.state();
+        loop {
+            if !goes_on(&state) || self.index >= state.size {
+                state.workers[self.index].served = false;
+                self.shared.quiet.notify_all();
+                return false;
+            }
+            if !state.rests(self.index) {
+                return true;
+            }
+            state = self.shared.wake.wait(state).expect("no panic while the pool is locked");
+        }
     }
 
     /// Until the worker says no more.
@@ -81,9 +105,8 @@ impl Collector {
         landed
     }
 
-    /// The worker is gone: what it had begun fails, what it had not begun goes elsewhere, and
-    /// another one takes its place; none when the pool has ended.
-    fn follow(&self, line: &Line, why: &ipc::Error) -> Option<(Arc<Line>, RecvHalf)> {
+    /// The worker is gone: what it had begun fails, and what it had not begun goes elsewhere.
+    fn follow(&self, line: &Line, why: &ipc::Error) {
         // A connection that broke, or a worker that talks nonsense, has no place to go on from.
         let ended = line.child.reap();
         let lost = matches!(why, ipc::Error::Disconnected | ipc::Error::Truncated { .. });
@@ -97,22 +120,11 @@ impl Collector {
 
         let (mut ends, mut sends) = (Vec::new(), Vec::new());
         let mut state = self.shared.state();
-        match &state.phase {
-            Phase::Open | Phase::Closing => {}
-            Phase::Ended | Phase::Cancelled => {
-                state.fail_all(self.index, &Error::Cancelled, &mut ends);
-            }
-            Phase::Broken(cause) => {
-                let error = Error::Broken(cause.clone());
-                state.fail_all(self.index, &error, &mut ends);
-            }
+        if let Some(error) = state.phase.over() {
+            state.fail_all(self.index, &error, &mut ends);
         }
         state.lost(self.index, line, error, &mut ends);
-        let goes_on = match &state.phase {
-            Phase::Open => true,
-            Phase::Closing => !state.is_quiet(),
-            _ => false,
-        };
+        let goes_on = goes_on(&state);
         let died = !retired && !overdue;
         state.deaths += u32::from(died);
         let broken = goes_on
@@ -122,8 +134,15 @@ impl Collector {
             };
         if goes_on && !broken {
             // Counted before the task fails: who sees the failure sees that it was made good.
-            *if retired { &mut state.retired } else { &mut state.replaced } += 1;
+            if retired {
+                state.retired += 1;
+            } else if self.index < state.size {
+                state.replaced += 1;
+            }
             state.feed_idle(&self.shared.settings, &mut sends);
+            if retired {
+                state.rest(self.index, &self.shared.settings);
+            }
         }
         drop(state);
         if broken {
@@ -134,16 +153,15 @@ impl Collector {
         self.shared.send(sends);
         self.shared.tell(ends);
         self.shared.quiet.notify_all();
-        (goes_on && !broken).then(|| self.replace())?
     }
 
-    fn replace(&self) -> Option<(Arc<Line>, RecvHalf)> {
+    fn replace(&self) -> Option<Started> {
         let start = || {
             loop {
                 let (line, mut input) = self.shared.start(self.index)?;
                 {
                     let mut state = self.shared.state();
-                    if !matches!(state.phase, Phase::Open | Phase::Closing) {
+                    if state.phase.over().is_some() {
                         return Ok(None);
                     }
                     // Before it is ready: a pool that is dropped does not wait for a slow start.
@@ -170,6 +188,15 @@ impl Collector {
             Policy::Replace { budget } => state.deaths <= budget,
             Policy::Break => false,
         }
+    }
+}
+
+/// Whether the pool has a use for workers.
+fn goes_on(state: &State) -> bool {
+    match state.phase {
+        Phase::Open => true,
+        Phase::Closing => !state.is_quiet(),
+        _ => false,
     }
 }
 

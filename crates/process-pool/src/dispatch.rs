@@ -17,6 +17,9 @@ use crate::slot::{Outcome, Slot};
 use crate::trace::Span;
 use crate::{At, Error, os};
 
+#[cfg(test)]
+mod tests;
+
 /// The least that is kept under way to a worker: while it runs one task, the next one is there.
 const WINDOW: u32 = 2;
 /// The most messages under way to a worker.
@@ -53,6 +56,10 @@ pub(crate) enum Send {
     Job(Arc<Line>, Job),
     Ping(Arc<Line>),
     Bye(Arc<Line>),
+    /// To the threads of the workers that rest: some are to start processes again.
+    Wake,
+    /// To the clock: there is something new to keep time of.
+    Look,
 }
 
 /// What has ended, to be told when the lock is released.
@@ -74,12 +81,32 @@ pub(crate) enum Phase {
     Broken(Arc<Error>),
 }
 
+impl Phase {
+    /// What becomes of a task now that the pool has ended; none while it runs.
+    pub(crate) fn over(&self) -> Option<Error> {
+        match self {
+            Self::Open | Self::Closing => None,
+            Self::Ended | Self::Cancelled => Some(Error::Cancelled),
+            Self::Broken(cause) => Some(Error::Broken(cause.clone())),
+        }
+    }
+}
+
 pub(crate) struct State {
     urgent: VecDeque<Job>,
     waiting: VecDeque<Job>,
+    /// All that there ever were.
     pub(crate) workers: Vec<Worker>,
-    /// Idle workers, the one that has been idle longest first: fresh tasks spread over all.
+    /// How many of them there are to be: those behind get no more work, and end.
+    pub(crate) size: usize,
+    /// Idle workers; the first one gets the next task. That is the one that has been idle
+    /// longest: fresh tasks spread over all. Where idle ones end it is the last one to have
+    /// worked: little work leaves the others idle.
     idle: VecDeque<usize>,
+    /// Workers whose processes have ended for want of work.
+    resting: Vec<usize>,
+    /// The clock looks when the time of the next idle worker is over, or before.
+    idle_watched: bool,
     pub(crate) phase: Phase,
     /// The shortest time that a task was ever allowed.
     shortest: Option<Duration>,
@@ -89,11 +116,11 @@ pub(crate) struct State {
     pub(crate) deaths: u32,
     pub(crate) replaced: usize,
     pub(crate) retired: usize,
-    /// Threads beside the workers that have not ended.
-    pub(crate) collectors: usize,
 }
 
 pub(crate) struct Worker {
+    /// A thread is beside it.
+    pub(crate) served: bool,
     pub(crate) line: Option<Arc<Line>>,
     flights: VecDeque<Flight>,
     /// The number of the next task sent.
@@ -104,7 +131,7 @@ pub(crate) struct Worker {
     bundles: u32,
     /// The mean time between two answers, while there is work: none before the first.
     pace: Option<Duration>,
-    /// The last answer, or the end of idleness.
+    /// The last answer, the end of idleness, or the word to end.
     since: Instant,
     /// Of the task whose answer comes next, if the pool is traced.
     times: Option<[u64; 4]>,
@@ -132,6 +159,7 @@ pub(crate) struct Confused;
 impl Worker {
     pub(crate) fn new() -> Self {
         Self {
+            served: false,
             line: None,
             flights: VecDeque::new(),
             next: 0,
@@ -147,7 +175,7 @@ impl Worker {
 
     /// A new process, which has been sent nothing.
     pub(crate) fn connect(&mut self, line: Arc<Line>) {
-        *self = Self { line: Some(line), counts: self.counts, ..Self::new() };
+        *self = Self { served: true, line: Some(line), counts: self.counts, ..Self::new() };
         self.counts.since_start = 0;
     }
 
@@ -340,19 +368,21 @@ pub(crate) fn failure<O>(answer: Answer<O>, at: At) -> Option<Error> {
 }
 
 impl State {
-    pub(crate) fn new(workers: usize) -> Self {
+    pub(crate) fn new(size: usize) -> Self {
         Self {
             urgent: VecDeque::new(),
             waiting: VecDeque::new(),
-            workers: (0..workers).map(|_| Worker::new()).collect(),
+            workers: (0..size).map(|_| Worker::new()).collect(),
+            size,
             idle: VecDeque::new(),
+            resting: Vec::new(),
+            idle_watched: false,
             phase: Phase::Open,
             shortest: None,
             clock_runs: false,
             deaths: 0,
             replaced: 0,
             retired: 0,
-            collectors: 0,
         }
     }
 
@@ -392,13 +422,89 @@ impl State {
         self.urgent.pop_front().or_else(|| self.waiting.pop_front())
     }
 
+    /// From now on there are to be so many workers. Of those that are too many each ends when what
+    /// it runs is done; what it has not begun goes to the others. Those that are missing are yet
+    /// to [`join`](Self::join).
+    pub(crate) fn resize(&mut self, size: usize, settings: &Settings, sends: &mut Vec<Send>) {
+        self.size = size;
+        self.workers.resize_with(size.max(self.workers.len()), Worker::new);
+        for index in (size..self.workers.len()).rev() {
+            let taken = self.workers[index].take_back(u32::MAX);
+            taken.into_iter().for_each(|job| self.push_front(job));
+            if let Some(place) = self.idle.iter().position(|&idle| idle == index) {
+                self.idle.remove(place);
+                self.retire(index, sends);
+            }
+        }
+        if self.resting.iter().any(|&index| index >= size) {
+            self.resting.retain(|&index| index < size);
+            sends.push(Send::Wake);
+        }
+        self.feed_idle(settings, sends);
+    }
+
+    /// The workers that have no thread, and so no process.
+    pub(crate) fn missing(&self) -> Vec<usize> {
+        (0..self.size).filter(|&index| !self.workers[index].served).collect()
+    }
+
+    /// A worker that was missing gets a thread, and a process that has reported for work.
+    pub(crate) fn join(
+        &mut self,
+        index: usize,
+        line: Arc<Line>,
+        settings: &Settings,
+        sends: &mut Vec<Send>,
+    ) {
+        self.workers[index].connect(line);
+        self.ready(index, settings, sends);
+    }
+
+    /// Tells a worker without work to end.
+    fn retire(&mut self, index: usize, sends: &mut Vec<Send>) {
+        let worker = &mut self.workers[index];
+        worker.since = Instant::now();
+        worker.line().retired.store(true, Relaxed);
+        sends.push(Send::Bye(worker.line().clone()));
+    }
+
+    /// The process of a worker was told to end, and has: if it is not needed, no other one is
+    /// started until it is.
+    pub(crate) fn rest(&mut self, index: usize, settings: &Settings) {
+        let needed = self.front().is_some() || self.workers.iter().any(|w| w.spare() > 0);
+        if settings.idle_timeout.is_some() && index < self.size && !needed {
+            self.resting.push(index);
+        }
+    }
+
+    pub(crate) fn rests(&self, index: usize) -> bool {
+        self.resting.contains(&index)
+    }
+
+    /// Wakes resting workers, if there are more tasks that wait than processes that start.
+    fn wake(&mut self, sends: &mut Vec<Send>) {
+        if self.resting.is_empty() || !self.idle.is_empty() {
+            return;
+        }
+        let jobs = self.urgent.iter().chain(&self.waiting).take(self.size);
+        let tasks = jobs.map(|job| job.len() as usize).sum::<usize>();
+        let starts = self.workers[..self.size].iter().filter(|worker| worker.starts()).count();
+        let starts = starts - self.resting.len();
+        for _ in starts..tasks.min(self.size) {
+            if self.resting.pop().is_some() {
+                sends.push(Send::Wake);
+            }
+        }
+    }
+
     /// A process has reported for work.
     pub(crate) fn ready(&mut self, index: usize, settings: &Settings, sends: &mut Vec<Send>) {
+        self.workers[index].since = Instant::now();
         self.fill(index, settings, sends);
         self.feed_idle(settings, sends);
     }
 
-    /// Gives each idle worker one of the tasks that wait.
+    /// Gives each idle worker one of the tasks that wait, and wakes those that rest.
     pub(crate) fn feed_idle(&mut self, settings: &Settings, sends: &mut Vec<Send>) {
         while let (Some(&index), Some(job)) = (self.idle.front(), self.front()) {
             if job.size() >= LARGE {
@@ -413,8 +519,10 @@ impl State {
                 sends.push(Send::Ping(worker.line().clone()));
                 return;
             }
-            // A chunk is divided among all who are idle: none of them would ask for it later.
-            let idle = u32::try_from(self.idle.len()).unwrap_or(u32::MAX);
+            // A chunk is divided among all who are idle or rest: none of them would ask for it
+            // later.
+            let idle = self.idle.len() + self.resting.len();
+            let idle = u32::try_from(idle).unwrap_or(u32::MAX);
             let share = job.len().div_ceil(idle);
             let room = self.workers[index].room(settings).min(share);
             if let Some(job) = self.next(room) {
@@ -422,6 +530,7 @@ impl State {
                 sends.push(self.workers[index].send(job));
             }
         }
+        self.wake(sends);
     }
 
     /// Gives a worker as much as its window has room for. With nothing to do it takes work that
@@ -432,11 +541,12 @@ impl State {
         }
         // In a pool that has ended nobody takes what another has: whatever waits was given up, and
         // what would wait again now would do so for ever.
-        if !matches!(self.phase, Phase::Open | Phase::Closing) {
+        if self.phase.over().is_some() {
             return;
         }
-        let window = self.workers[index].window(settings);
-        while let Some(job) = self.front() {
+        let stays = index < self.size;
+        let window = if stays { self.workers[index].window(settings) } else { 0 };
+        while let Some(job) = self.front().filter(|_| stays) {
             let worker = &self.workers[index];
             let room = worker.room(settings);
             let fits = worker.flights.len() < window
@@ -453,13 +563,17 @@ impl State {
         if !worker.flights.is_empty() {
             return;
         }
-        if worker.room(settings) == 0 {
-            worker.line().retired.store(true, Relaxed);
-            sends.push(Send::Bye(worker.line().clone()));
+        if !stays || worker.room(settings) == 0 {
+            self.retire(index, sends);
         } else if self.steal(index) {
             self.fill(index, settings, sends);
-        } else {
+        } else if settings.idle_timeout.is_none() {
             self.idle.push_back(index);
+        } else {
+            self.idle.push_front(index);
+            if !std::mem::replace(&mut self.idle_watched, true) {
+                sends.push(Send::Look);
+            }
         }
     }
 
@@ -611,10 +725,15 @@ impl State {
         !std::mem::replace(&mut self.clock_runs, true) || shorter
     }
 
-    /// Kills the workers whose tasks have run for too long. In how long the next limit may be
-    /// reached; none when no task has one. A task that is sent meanwhile has a limit at least
-    /// as long as the shortest ever seen: to look that often is enough.
-    pub(crate) fn next_look(&mut self, settings: &Settings) -> Option<Duration> {
+    /// Kills the workers whose tasks have run for too long, or that do not end, and ends those that
+    /// have idled for too long. In how long the next limit may be reached; none when there is
+    /// none. A task that is sent meanwhile has a limit at least as long as the shortest ever
+    /// seen: to look that often is enough.
+    pub(crate) fn next_look(
+        &mut self,
+        settings: &Settings,
+        sends: &mut Vec<Send>,
+    ) -> Option<Duration> {
         let stuck = self.workers.iter().filter(|worker| worker.is_stuck(settings));
         stuck.for_each(|worker| worker.line().child.kill());
         let ends: Vec<_> =
@@ -623,7 +742,24 @@ impl State {
         self.clock_runs = next.is_some() || self.queued() > 0;
         let left = next.map(|next| Duration::from_nanos(next.saturating_sub(os::now())));
         let shortest = self.shortest.filter(|_| self.clock_runs);
-        left.into_iter().chain(shortest).min()
+        let idle = settings.idle_timeout.and_then(|time_out| self.end_idle(time_out, sends));
+        let ends = self.workers.iter().filter_map(|worker| worker.ends_within(settings.grace));
+        let ends = ends.filter(|left| !left.is_zero()).min();
+        [left, shortest, idle, ends].into_iter().flatten().min()
+    }
+
+    /// Tells the workers to end that have idled for so long. In how long the next one will have.
+    fn end_idle(&mut self, time_out: Duration, sends: &mut Vec<Send>) -> Option<Duration> {
+        while let Some(&index) = self.idle.back() {
+            let left = time_out.saturating_sub(self.workers[index].since.elapsed());
+            if !left.is_zero() {
+                return Some(left);
+            }
+            self.idle.pop_back();
+            self.retire(index, sends);
+        }
+        self.idle_watched = false;
+        None
     }
 
     /// Kills a worker whose task has run for too long. When to look again, on the clock of
@@ -658,9 +794,23 @@ enum Limit {
 }
 
 impl Worker {
-    /// Whether it does not begin what it has, for as long as a process may take to start: it is
-    /// stopped, say. No limit of a task would ever be reached.
+    /// It has no process that could be given work, and will have one.
+    fn starts(&self) -> bool {
+        self.flights.is_empty() && self.ends_within(Duration::ZERO).is_none()
+    }
+
+    /// How long a worker that was told to end may still take.
+    fn ends_within(&self, grace: Duration) -> Option<Duration> {
+        let told = self.line.as_ref().is_some_and(|line| line.retired.load(Relaxed));
+        told.then(|| grace.saturating_sub(self.since.elapsed()))
+    }
+
+    /// Whether it does not end as told; or does not begin what it has, for as long as a process
+    /// may take to start: it is stopped, say. No limit of a task would ever be reached.
     fn is_stuck(&self, settings: &Settings) -> bool {
+        if let Some(left) = self.ends_within(settings.grace) {
+            return left.is_zero();
+        }
         let Some(line) = &self.line else { return false };
         let begun =
             |flight: &Flight| flight.job.is_some() && line.board.has_begun(flight.number);

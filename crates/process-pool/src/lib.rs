@@ -46,7 +46,9 @@
 //! - Every [`Future`] ends. A pool or process that is dropped ends its workers and reaps them,
 //!   within its [grace](Builder::grace).
 //! - A worker that dies is noticed, reaped and replaced at once, also when it is idle. Nothing
-//!   polls: a pool without tasks uses no processor time.
+//!   polls: a pool without tasks uses no processor time. If asked to, it gives its processes back
+//!   as well ([`Builder::idle_timeout`]), and its size may change while it works
+//!   ([`Pool::resize`]).
 //! - A worker whose parent is gone ends, even in the middle of a task.
 //! - Ctrl-C reaches the parent alone. A program that ends on it ends its workers with it.
 //!

@@ -10,11 +10,12 @@ pub struct Metrics {
     pub under_way: usize,
     /// Workers that died, by themselves or for a time-out, and were replaced.
     pub replaced: usize,
-    /// Workers that were replaced after as many tasks as one may run.
+    /// Processes that ended as they were told to: after as many tasks as one may run, for want of
+    /// work, or because the pool became smaller.
     pub retired: usize,
     /// The time that `submit` took to encode tasks, estimated from every sixteenth.
     pub encoding: Duration,
-    /// By worker.
+    /// By worker; those too that the pool had before it became smaller.
     pub workers: Vec<WorkerMetrics>,
 }
 
@@ -22,7 +23,7 @@ pub struct Metrics {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct WorkerMetrics {
-    /// Its process; none while it is replaced.
+    /// Its process; none while it is replaced, or has ended for want of work, or for good.
     pub pid: Option<u32>,
     /// Tasks that it has answered.
     pub tasks: u64,

@@ -2,15 +2,15 @@
 
 use std::io::Write;
 use std::marker::PhantomData;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use ipc::Packet;
 
-use crate::builder::{Builder, Settings};
+use crate::builder::{Builder, NO_WORKERS, Settings};
 use crate::collector::{self, Collector};
 use crate::dispatch::Phase;
 use crate::future::later;
@@ -18,7 +18,7 @@ use crate::job::Job;
 use crate::map::Map;
 use crate::message::Order;
 use crate::metrics::{Metrics, WorkerMetrics};
-use crate::shared::Shared;
+use crate::shared::{Shared, Started};
 use crate::slot::Slot;
 use crate::{Error, Future, Task, TaskOptions, os};
 
@@ -30,7 +30,7 @@ use crate::{Error, Future, Task, TaskOptions, os};
 /// this when their `with` block ends). Either way no process is left.
 pub struct Pool<T> {
     pub(crate) shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     tasks: PhantomData<fn(T)>,
 }
 
@@ -56,40 +56,15 @@ impl<T: Task> Pool<T> {
 
     pub(crate) fn start(settings: Settings) -> Result<Self, Error> {
         let shared = Arc::new(Shared::new(settings));
-        let mut pool = Self { shared: shared.clone(), threads: Vec::new(), tasks: PhantomData };
-        // First all are started, then all are waited for: they start side by side.
-        let starts = (0..shared.settings.workers).map(|index| shared.start(index));
-        let mut processes = starts.collect::<Result<Vec<_>, _>>()?;
-        let clock = shared.clone();
-        pool.thread("pool-clock".into(), move || clock.keep_time())?;
-        for (index, (line, input)) in processes.iter_mut().enumerate() {
-            collector::report(index, line, input, &shared)?;
-        }
-        for (index, (line, input)) in processes.into_iter().enumerate() {
-            {
-                let mut state = shared.state();
-                state.workers[index].connect(line.clone());
-                // Before anything can be handed in: the first tasks spread over all workers.
-                state.ready(index, &shared.settings, &mut Vec::new());
-            }
-            let collector = Collector { shared: shared.clone(), index };
-            shared.state().collectors += 1;
-            let started =
-                pool.thread(format!("worker-{index}"), move || collector.run(line, input));
-            // A thread that does not start drops its process, and the pool ends the others.
-            started.inspect_err(|_| shared.state().collectors -= 1)?;
-        }
+        let pool = Self { shared, threads: Mutex::default(), tasks: PhantomData };
+        let missing = pool.shared.state().missing();
+        let processes = pool.shared.start_all(missing)?;
+        let clock = pool.shared.clone();
+        let mut threads = pool.threads();
+        start_thread(&mut threads, "pool-clock".into(), move || clock.keep_time())?;
+        pool.join(&mut threads, processes)?;
+        drop(threads);
         Ok(pool)
-    }
-
-    fn thread(
-        &mut self,
-        name: String,
-        run: impl FnOnce() + Send + 'static,
-    ) -> Result<(), Error> {
-        let thread = thread::Builder::new().name(name).spawn(run).map_err(Error::start)?;
-        self.threads.push(thread);
-        Ok(())
     }
 
     /// Hands a task in and does not wait. A task that cannot be encoded, or comes to a broken
@@ -151,9 +126,89 @@ impl<T: Task> Pool<T> {
 }
 
 impl<T> Pool<T> {
-    /// How many workers there are.
+    /// How many workers there are, those among them that idled for too long and have no process.
     pub fn workers(&self) -> usize {
-        self.shared.settings.workers
+        self.shared.state().size
+    }
+
+    /// Changes how many workers there are, while the pool works.
+    ///
+    /// More: the new ones are ready when this returns. Fewer: this does not wait. The surplus
+    /// ones, those with the highest numbers, get no more work; each finishes the task that it
+    /// runs and ends, and what it had not begun is run by the others. No task is killed, lost or
+    /// run twice.
+    ///
+    /// Several threads may do this at once, and so may callbacks of futures; it is done one after
+    /// another. One of [`on_log`](Builder::on_log) must not: the record may come from a worker
+    /// that this waits for.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] for 0 workers, [`Error::Broken`], and what [`Builder::build`] fails
+    /// with when a worker does not start: then there are as many as before.
+    pub fn resize(&self, workers: usize) -> Result<(), Error> {
+        if workers == 0 {
+            return Err(Error::Rejected(NO_WORKERS));
+        }
+        let mut threads = self.threads();
+        let before = self.workers();
+        let missing = self.set_size(workers)?;
+        let processes = self.shared.start_all(missing);
+        let joined = processes.and_then(|processes| self.join(&mut threads, processes));
+        if joined.is_err() {
+            self.set_size(before)?;
+        }
+        joined
+    }
+
+    /// Which workers are missing then.
+    fn set_size(&self, workers: usize) -> Result<Vec<usize>, Error> {
+        let mut sends = Vec::new();
+        let mut state = self.shared.state();
+        // In a pool that has ended nothing waits again.
+        if let Some(error) = state.phase.over() {
+            return Err(error);
+        }
+        state.resize(workers, &self.shared.settings, &mut sends);
+        let missing = state.missing();
+        drop(state);
+        self.shared.send(sends);
+        Ok(missing)
+    }
+
+    /// The threads beside the workers. Who has them is alone in changing how many there are.
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().expect("no panic while workers start")
+    }
+
+    /// Processes that were started are waited for and take their places.
+    fn join(
+        &self,
+        threads: &mut Vec<JoinHandle<()>>,
+        mut processes: Vec<(usize, Started)>,
+    ) -> Result<(), Error> {
+        let shared = &self.shared;
+        for (index, (line, input)) in &mut processes {
+            collector::report(*index, line, input, shared)?;
+        }
+        let mut sends = Vec::new();
+        // Under one lock: the first tasks spread over all, and what becomes of a process is seen
+        // after its coming.
+        let mut state = shared.state();
+        if let Some(error) = state.phase.over() {
+            return Err(error);
+        }
+        let joined = processes.into_iter().try_for_each(|(index, (line, input))| {
+            let collector = Collector { shared: shared.clone(), index };
+            let theirs = line.clone();
+            start_thread(threads, format!("worker-{index}"), move || {
+                collector.run(theirs, input);
+            })?;
+            state.join(index, line, &shared.settings, &mut sends);
+            Ok(())
+        });
+        drop(state);
+        shared.send(sends);
+        joined
     }
 
     /// How many workers died and were replaced.
@@ -197,6 +252,17 @@ impl<T> Pool<T> {
     pub fn shutdown_now(self) {}
 }
 
+/// Starts a thread; those that have ended are forgotten.
+fn start_thread(
+    threads: &mut Vec<JoinHandle<()>>,
+    name: String,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<(), Error> {
+    threads.retain(|thread| !thread.is_finished());
+    threads.push(thread::Builder::new().name(name).spawn(run).map_err(Error::start)?);
+    Ok(())
+}
+
 impl<T> Drop for Pool<T> {
     fn drop(&mut self) {
         let mut ends = Vec::new();
@@ -207,13 +273,13 @@ impl<T> Drop for Pool<T> {
             let lines = state.workers.iter().flat_map(|worker| &worker.line);
             lines.for_each(|line| line.child.terminate());
         }
-        self.shared.clock.notify_all();
+        self.shared.notify_all();
         drop(state);
         self.shared.tell(ends);
 
         let deadline = later(self.shared.settings.grace);
         let mut state = self.shared.state();
-        while state.collectors > 0 {
+        while state.workers.iter().any(|worker| worker.served) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let lines = state.workers.iter().flat_map(|worker| &worker.line);
@@ -224,7 +290,8 @@ impl<T> Drop for Pool<T> {
             state = waited.expect("no panic while the pool is locked").0;
         }
         drop(state);
-        for thread in self.threads.drain(..) {
+        let threads = std::mem::take(&mut *self.threads());
+        for thread in threads {
             // A callback may drop the pool, on one of its threads: that one ends by itself.
             if thread.thread().id() != thread::current().id() {
                 // A second panic while one unwinds would end the program without a word.

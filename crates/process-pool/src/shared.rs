@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Instant;
 
-use ipc::Packet;
+use ipc::{Packet, RecvHalf};
 
 use crate::Error;
 use crate::builder::Settings;
@@ -14,13 +14,18 @@ use crate::job::Job;
 use crate::message::{Board, Order, Setup};
 use crate::trace::Trace;
 
+/// The way to a process that was started, and the way back.
+pub(crate) type Started = (Arc<Line>, RecvHalf);
+
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
     state: Mutex<State>,
     /// The last task has ended, or a thread beside a worker has.
     pub(crate) quiet: Condvar,
-    /// A task with a limit was sent, or the pool ends.
+    /// There is something new to keep time of, or the pool ends.
     pub(crate) clock: Condvar,
+    /// A worker that rests is to start a process, or to end.
+    pub(crate) wake: Condvar,
     ids: AtomicU64,
     /// Nanoseconds.
     pub(crate) encoding: AtomicU64,
@@ -34,6 +39,7 @@ impl Shared {
             settings,
             quiet: Condvar::new(),
             clock: Condvar::new(),
+            wake: Condvar::new(),
             ids: AtomicU64::new(0),
             encoding: AtomicU64::new(0),
             trace: Trace::default(),
@@ -65,23 +71,19 @@ impl Shared {
     /// Hands a job in.
     pub(crate) fn submit(&self, job: Job) {
         let mut state = self.state();
-        let error = match &state.phase {
-            Phase::Open | Phase::Closing => {
-                let limit = job.time_out();
-                state.push(job);
-                let mut sends = Vec::new();
-                state.feed_idle(&self.settings, &mut sends);
-                if limit.is_some_and(|limit| state.needs_clock(limit)) {
-                    self.clock.notify_one();
-                }
-                drop(state);
-                return self.send(sends);
-            }
-            Phase::Broken(cause) => Error::Broken(cause.clone()),
-            Phase::Ended | Phase::Cancelled => Error::Cancelled,
-        };
+        if let Some(error) = state.phase.over() {
+            drop(state);
+            return job.fail(error);
+        }
+        let limit = job.time_out();
+        state.push(job);
+        let mut sends = Vec::new();
+        state.feed_idle(&self.settings, &mut sends);
+        if limit.is_some_and(|limit| state.needs_clock(limit)) {
+            self.clock.notify_one();
+        }
         drop(state);
-        job.fail(error);
+        self.send(sends);
     }
 
     /// Sends what was decided under the lock. Never waits: see [`LARGE`](crate::job::LARGE).
@@ -89,7 +91,12 @@ impl Shared {
         for send in sends {
             match send {
                 Send::Ping(line) => line.say(&Order::Ping),
-                Send::Bye(line) => line.say(&Order::Bye),
+                Send::Bye(line) => {
+                    line.say(&Order::Bye);
+                    self.clock.notify_one();
+                }
+                Send::Wake => self.wake.notify_all(),
+                Send::Look => self.clock.notify_one(),
                 Send::Job(line, job) => match job.send(&line.out) {
                     // A worker that is gone shows as the end of its answers, which is where its
                     // tasks go elsewhere.
@@ -128,14 +135,26 @@ impl Shared {
             state.phase = Phase::Broken(cause.clone());
             state.give_up(&Error::Broken(cause), &mut ends);
             state.workers.iter().flat_map(|worker| &worker.line).for_each(|l| l.child.kill());
-            self.quiet.notify_all();
-            self.clock.notify_all();
+            self.notify_all();
         }
         self.tell(ends);
     }
 
+    /// The pool has ended: every thread that waits is to see it.
+    pub(crate) fn notify_all(&self) {
+        [&self.quiet, &self.clock, &self.wake].into_iter().for_each(Condvar::notify_all);
+    }
+
+    /// Starts processes for workers, side by side.
+    pub(crate) fn start_all(
+        &self,
+        workers: Vec<usize>,
+    ) -> Result<Vec<(usize, Started)>, Error> {
+        workers.into_iter().map(|index| Ok((index, self.start(index)?))).collect()
+    }
+
     /// Starts a process for a worker, and tells it what it needs to know.
-    pub(crate) fn start(&self, index: usize) -> Result<(Arc<Line>, ipc::RecvHalf), Error> {
+    pub(crate) fn start(&self, index: usize) -> Result<Started, Error> {
         let prefix = self.settings.prefix.then(|| format!("worker {index}: "));
         let (child, out, input) = Child::start(self.settings.task, prefix.as_deref())?;
         let failed = |error| Error::start(std::io::Error::other(error));
@@ -157,12 +176,20 @@ impl Shared {
         Ok((line.into(), input))
     }
 
-    /// The thread that keeps the limits of tasks. It sleeps until the next limit that there may
-    /// be, and for ever while no task has one.
+    /// The thread that keeps the limits of tasks and of idleness. It sleeps until the next limit
+    /// that there may be, and for ever while there is none.
     pub(crate) fn keep_time(&self) {
         let mut state = self.state();
-        while matches!(state.phase, Phase::Open | Phase::Closing) {
-            state = match state.next_look(&self.settings) {
+        while state.phase.over().is_none() {
+            let mut sends = Vec::new();
+            let left = state.next_look(&self.settings, &mut sends);
+            if !sends.is_empty() {
+                drop(state);
+                self.send(sends);
+                state = self.state();
+                continue;
+            }
+            state = match left {
                 Some(left) => self.clock.wait_timeout(state, left).expect("no panic").0,
                 None => self.clock.wait(state).expect("no panic while the pool is locked"),
             };

@@ -8,6 +8,7 @@ mod kills;
 mod parents;
 mod poisons;
 mod races;
+mod sizes;
 mod stalls;
 mod work;
 
@@ -21,6 +22,7 @@ pub fn main() {
         poisons::trials(),
         races::trials(),
         ends::trials(),
+        sizes::trials(),
         parents::trials(),
         hangs::trials(),
     ];

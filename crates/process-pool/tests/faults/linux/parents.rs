@@ -33,6 +33,7 @@ pub fn main() {
         "receive" => receives(),
         "exit" => exits(),
         "bare" => bare(),
+        "rest" => rest(),
         "few" => few(),
         "deaf" => deaf(),
         other => panic!("{other} is no parent"),
@@ -90,6 +91,24 @@ fn sends() -> ! {
         let futures = [0; 2].map(|_| pool.submit(bytes()));
         futures.into_iter().for_each(|future| drop(future.result()));
     }
+}
+
+/// Its workers have ended for want of work, and started again for some.
+fn rest() -> ! {
+    let seen = memory();
+    let pool = pool(&seen).workers(3).idle_timeout(Duration::from_millis(10)).build().unwrap();
+    let some = |wanted| {
+        until("so many are there", || {
+            let workers = pool.metrics().workers;
+            workers.iter().filter(|worker| worker.pid.is_some()).count() == wanted
+        });
+    };
+    some(0);
+    let _futures = [0, 1].map(|n| pool.submit(act(n, Act::Spin)));
+    some(2);
+    until("both run", || seen.get(0) + seen.get(1) == 2);
+    ready();
+    wait_for_ever()
 }
 
 /// Ends by itself with a pool at work.
@@ -167,6 +186,7 @@ pub fn trials() -> Vec<Trial> {
         ("have_pools_of_their_own", "nest"),
         ("send_64_mib", "receive"),
         ("receive_64_mib", "send"),
+        ("started_again_after_a_rest", "rest"),
     ];
     let killed = killed.map(|(name, what)| {
         trial(format!("workers_that_{name}_end_with_a_killed_parent"), move || {

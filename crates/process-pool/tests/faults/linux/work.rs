@@ -17,10 +17,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub static SEEN: OnceLock<SharedSlice<u64>> = OnceLock::new();
 
 /// The place of a word that lets held tasks go on.
-const GO: usize = 1999;
+const GO: usize = PLACES - 1;
 /// The place where the workers are counted.
-const STARTED: usize = 1998;
-const PLACES: usize = 2000;
+const STARTED: usize = PLACES - 2;
+const PLACES: usize = 11_000;
 
 /// The initializer: brings the memory, to so many workers.
 #[derive(Serialize, Deserialize)]
@@ -266,6 +266,16 @@ pub fn memory() -> SharedSlice<u64> {
 
 pub fn go(seen: &SharedSlice<u64>) {
     seen.set(GO, 1);
+}
+
+/// Held tasks that begin from now on wait for the next word.
+pub fn halt(seen: &SharedSlice<u64>) {
+    seen.set(GO, 0);
+}
+
+/// How many processes were initialized.
+pub fn started(seen: &SharedSlice<u64>) -> u64 {
+    seen.get(STARTED)
 }
 
 pub fn pool(seen: &SharedSlice<u64>) -> Builder<Work> {
