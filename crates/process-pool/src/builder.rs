@@ -173,7 +173,7 @@ impl<T: Task> Builder<T> {
         self
     }
 
-    /// Keeps the times of every task that is submitted, for [`Pool::write_trace`].
+    /// Keeps the times of every task and chunk, for [`Pool::write_trace`].
     pub fn trace(mut self) -> Self {
         self.settings.traced = true;
         self

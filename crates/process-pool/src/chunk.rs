@@ -6,6 +6,7 @@
 //! nanoseconds that they took (u64), and each answer as its length (u32), its bytes and as many
 //! zeros as make it a multiple of 8. All numbers are little endian.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use serde::Serialize;
 
 use crate::message::{BUNDLE, CHUNK};
 use crate::slot::{Outcome, Watcher};
-use crate::{At, Error, call};
+use crate::{At, Error, TaskOptions, call};
 
 /// The most tasks of one chunk: a few of them fit beside each other into a worker's board.
 pub(crate) const MOST: u32 = 1024;
@@ -158,7 +159,7 @@ impl Bundle {
 pub(crate) struct Chunk {
     pub(crate) first_id: u64,
     pub(crate) count: u32,
-    pub(crate) time_out: Option<Duration>,
+    pub(crate) options: TaskOptions,
     packet: Packet,
     state: Mutex<State>,
     ended: Condvar,
@@ -168,6 +169,8 @@ struct State {
     pieces: Vec<Piece>,
     /// How many tasks have not ended.
     left: u32,
+    /// How often tasks have begun again, by their places.
+    tries: BTreeMap<u32, u32>,
     cancelled: bool,
     awaited: bool,
     watcher: Option<Watcher>,
@@ -188,17 +191,18 @@ pub(crate) enum Outcomes {
 }
 
 impl Chunk {
-    pub(crate) fn new(first_id: u64, tasks: Tasks, time_out: Option<Duration>) -> Self {
+    pub(crate) fn new(first_id: u64, tasks: Tasks, options: TaskOptions) -> Self {
         let count = tasks.count;
         let state = State {
             pieces: Vec::new(),
             left: count,
+            tries: BTreeMap::new(),
             cancelled: false,
             awaited: false,
             watcher: None,
         };
         let packet = tasks.into_packet();
-        Self { first_id, count, time_out, packet, state: state.into(), ended: Condvar::new() }
+        Self { first_id, count, options, packet, state: state.into(), ended: Condvar::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -253,6 +257,14 @@ impl Chunk {
         let count = tasks.end - tasks.start;
         let outcomes = Outcomes::All(Err(error.into()));
         self.end(Piece { first: tasks.start, count, outcomes });
+    }
+
+    /// One more try, for a task that may begin twice.
+    pub(crate) fn retry(&self, task: u32) -> bool {
+        let mut state = self.state();
+        let tries = state.tries.entry(task).or_default();
+        *tries += 1;
+        *tries <= self.options.retries
     }
 
     /// Nobody wants the outcomes any more: what has not been sent never is.

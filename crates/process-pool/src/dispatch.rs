@@ -253,6 +253,9 @@ impl Worker {
                         tasks.start += count;
                         let at = at(chunk.first_id + u64::from(first));
                         let outcomes = Outcomes::Bundle(bundle, at);
+                        let times = self.times.take();
+                        let span = |worker| Span { at, chunk: Some(count), worker };
+                        ends.extend(times.map(|worker| End::Traced(span(worker))));
                         if count > 0 {
                             let piece = Piece { first, count, outcomes };
                             ends.push(End::Piece(chunk.clone(), piece));
@@ -285,7 +288,9 @@ impl Worker {
                         let at = at(slot.id);
                         let outcome = outcome(answer, at)?;
                         let times = self.times.take();
-                        ends.extend(times.map(|worker| End::Traced(Span { at, worker })));
+                        ends.extend(
+                            times.map(|worker| End::Traced(Span { at, chunk: None, worker })),
+                        );
                         ends.push(End::Task(slot.clone(), outcome));
                         self.land();
                     }
@@ -687,7 +692,10 @@ impl State {
                         tasks.start += count;
                     }
                     let number = number + u64::from(tasks.start - first);
-                    if tasks.start < tasks.end && board.has_begun(number) {
+                    if tasks.start < tasks.end
+                        && board.has_begun(number)
+                        && (overdue == number + 1 || !chunk.retry(tasks.start))
+                    {
                         let ran = Job::Chunk(chunk.clone(), tasks.start..tasks.start + 1);
                         let error = failed(number, &ran);
                         ends.push(End::All(ran, error));

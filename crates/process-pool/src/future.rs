@@ -78,8 +78,13 @@ impl<T> Future<T> {
     /// Calls `call` when the task has ended: on the thread that brings the end, which serves
     /// a worker and should not be kept long; or at once, when it has come. A panic in it is
     /// printed and goes no further.
+    ///
+    /// It must not wait for another task of the pool, nor for the pool to be empty
+    /// ([`Pool::shutdown`](crate::Pool::shutdown)): the answer may come from the same worker, and
+    /// the thread that would hear it is the one that waits. Neither ends then. It may hand tasks
+    /// in, give each of them a callback, and drop the pool.
     pub fn on_done(&self, call: impl FnOnce() + Send + 'static) {
-        self.slot.watch(Box::new(call));
+        let _ = self.slot.watch(Box::new(call));
     }
 }
 
@@ -135,11 +140,12 @@ pub enum Until {
 pub fn wait<T>(futures: &[Future<T>], until: Until, time_out: Option<Duration>) -> Vec<usize> {
     let deadline = time_out.map(later);
     let (ended, ends) = mpsc::channel();
-    for future in futures {
+    let watch = |future: &Future<T>| {
         let (ended, slot) = (ended.clone(), future.slot.clone());
         // Nobody listens any more when this has returned.
-        future.on_done(move || _ = ended.send(slot.error().is_some()));
-    }
+        future.slot.watch(Box::new(move || _ = ended.send(slot.error().is_some())))
+    };
+    let watchers: Vec<_> = futures.iter().map(watch).collect();
     for _ in futures {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let end = match left {
@@ -150,6 +156,10 @@ pub fn wait<T>(futures: &[Future<T>], until: Until, time_out: Option<Duration>) 
             (None, _) | (Some(_), Until::First) | (Some(true), Until::FirstError) => break,
             (Some(_), Until::FirstError | Until::All) => {}
         }
+    }
+    // Who waits again and again for a little while would leave one more each time.
+    for (future, watcher) in futures.iter().zip(watchers) {
+        watcher.inspect(|&watcher| future.slot.unwatch(watcher));
     }
     (0..futures.len()).filter(|&place| futures[place].done()).collect()
 }
@@ -171,4 +181,33 @@ pub fn as_completed<T>(
         let place = ends.recv().ok()?;
         Some((place, futures[place].take().expect("a task ends once")))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use ipc::Packet;
+
+    use super::*;
+    use crate::TaskOptions;
+    use crate::builder::Settings;
+    use crate::message::Order;
+
+    #[test]
+    fn who_waits_again_and_again_leaves_nothing_behind() {
+        let shared = Arc::new(Shared::new(Settings::new("")));
+        let task = Packet::encode(&Order::Task(())).unwrap();
+        let slot = Arc::new(Slot::new(0, task, &TaskOptions::default()));
+        let futures = [Future::<()>::new(slot.clone(), shared)];
+        let (called, calls) = mpsc::channel();
+        futures[0].on_done(move || called.send(()).unwrap());
+        // Each watcher has the slot.
+        let before = Arc::strong_count(&slot);
+        for until in [Until::First, Until::FirstError, Until::All].into_iter().cycle().take(9) {
+            assert!(wait(&futures, until, Some(Duration::ZERO)).is_empty());
+            assert_eq!(Arc::strong_count(&slot), before);
+        }
+        assert!(futures[0].cancel());
+        assert_eq!(wait(&futures, Until::All, Some(Duration::ZERO)), [0]);
+        calls.recv().unwrap();
+    }
 }

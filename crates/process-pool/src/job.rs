@@ -40,14 +40,17 @@ impl Job {
     }
 
     pub(crate) fn is_urgent(&self) -> bool {
-        matches!(self, Self::Task(slot) if slot.urgent)
+        match self {
+            Self::Task(slot) => slot.urgent,
+            Self::Chunk(chunk, _) => chunk.options.urgent,
+        }
     }
 
     /// How long a task of it may run.
     pub(crate) fn time_out(&self) -> Option<Duration> {
         match self {
             Self::Task(slot) => slot.time_out(),
-            Self::Chunk(chunk, _) => chunk.time_out,
+            Self::Chunk(chunk, _) => chunk.options.time_out,
         }
     }
 

@@ -8,9 +8,9 @@ use ipc::Packet;
 use crate::chunk::{Chunk, MOST, Outcomes, Piece, Tasks};
 use crate::dispatch::failure;
 use crate::job::{Job, LARGE};
-use crate::message::{Answer, Order};
+use crate::message::Answer;
 use crate::slot::Slot;
-use crate::{At, Error, Pool, Task, TaskOptions};
+use crate::{At, Error, Pool, Task, TaskOptions, os};
 
 /// How long the tasks of a chunk run together: long beside what a message costs, and short beside
 /// what people notice.
@@ -24,13 +24,15 @@ const AHEAD: usize = 3;
 /// chunk is as long as runs for 0.3 ms, measured as they run, and at most 1024 tasks or 32 KiB.
 /// Each task of a chunk is a task of its own all the same: a panic, a time-out or the death of
 /// its worker fails it and no other, those before it have their outputs and those behind it run
-/// elsewhere. None runs twice. Dropped, it cancels what has not been sent.
+/// elsewhere. None runs twice, but for one whose worker died in the middle of it and that may
+/// ([`TaskOptions::retries`]): that one alone. Dropped, it cancels what has not been sent.
 pub struct Map<'a, T: Task, I> {
     pool: &'a Pool<T>,
     tasks: I,
     /// Set by the caller.
     chunk: Option<u32>,
     ahead: Option<usize>,
+    options: TaskOptions,
     /// The ends of parts, where their order does not matter.
     ended: Option<(mpsc::Sender<Part>, mpsc::Receiver<Part>)>,
     /// Under way, in the order of the tasks.
@@ -79,6 +81,7 @@ impl<'a, T: Task, I: Iterator<Item = T>> Map<'a, T, I> {
             tasks,
             chunk: None,
             ahead: None,
+            options: pool.shared.settings.options,
             ended: None,
             parts: VecDeque::new(),
             taken: 0,
@@ -99,6 +102,13 @@ impl<'a, T: Task, I: Iterator<Item = T>> Map<'a, T, I> {
     #[must_use]
     pub fn ahead(mut self, tasks: usize) -> Self {
         self.ahead = Some(tasks.max(1));
+        self
+    }
+
+    /// What each of the tasks asks for, if it is more than what the pool's others do.
+    #[must_use]
+    pub fn options(mut self, options: TaskOptions) -> Self {
+        self.options = options;
         self
     }
 
@@ -133,8 +143,7 @@ impl<'a, T: Task, I: Iterator<Item = T>> Map<'a, T, I> {
     /// Sends at most so many tasks; false when there was none.
     fn send_chunk(&mut self, size: u32) -> bool {
         let shared = self.pool.shared.clone();
-        let time_out = shared.settings.options.time_out;
-        let mut chunk = Tasks::new(time_out.is_some());
+        let mut chunk = Tasks::new(self.options.time_out.is_some());
         let mut alone = None;
         while chunk.count < size && chunk.size() < LARGE / 2 && alone.is_none() {
             let Some(task) = self.tasks.next() else { break };
@@ -146,35 +155,28 @@ impl<'a, T: Task, I: Iterator<Item = T>> Map<'a, T, I> {
         let any = chunk.count > 0 || alone.is_some();
         if chunk.count > 0 {
             let count = chunk.count;
-            let chunk = Arc::new(Chunk::new(shared.ids(count), chunk, time_out));
-            self.put(Part::Chunk(chunk.clone()), Job::Chunk(chunk, 0..count));
+            let chunk = Arc::new(Chunk::new(shared.ids(count), chunk, self.options));
+            if shared.settings.traced {
+                shared.trace.handed_in(chunk.first_id, os::now());
+            }
+            self.put(Part::Chunk(chunk.clone()));
+            shared.submit(Job::Chunk(chunk, 0..count));
         }
         if let Some(task) = alone {
-            let id = shared.ids(1);
-            let order = match time_out {
-                Some(_) => Order::Timed(task),
-                None => Order::Task(task),
-            };
-            let options = TaskOptions { time_out, ..TaskOptions::default() };
-            match Packet::encode(&order) {
-                Ok(task) => {
-                    let slot = Arc::new(Slot::new(id, task, &options));
-                    self.put(Part::Task(slot.clone()), Job::Task(slot));
+            match shared.encode(task, &self.options) {
+                Ok(slot) => {
+                    self.put(Part::Task(slot.clone()));
+                    shared.submit(Job::Task(slot));
                 }
-                Err(error) => {
-                    let slot = Arc::new(Slot::failed(id, Error::encode("task", error)));
-                    self.watch(&Part::Task(slot.clone()));
-                    self.parts.push_back(Part::Task(slot));
-                }
+                Err(slot) => self.put(Part::Task(slot)),
             }
         }
         any
     }
 
-    fn put(&mut self, part: Part, job: Job) {
+    fn put(&mut self, part: Part) {
         self.watch(&part);
         self.parts.push_back(part);
-        self.pool.shared.submit(job);
     }
 
     fn watch(&self, part: &Part) {
@@ -184,7 +186,7 @@ impl<'a, T: Task, I: Iterator<Item = T>> Map<'a, T, I> {
         let tell = Box::new(move || drop(ended.send(this)));
         match part {
             Part::Chunk(chunk) => chunk.watch(tell),
-            Part::Task(slot) => slot.watch(tell),
+            Part::Task(slot) => _ = slot.watch(tell),
         }
     }
 

@@ -64,7 +64,8 @@ pub(crate) enum Answer<O> {
     Ready(u32),
     /// A line of a task's log.
     Log(Record),
-    /// When the next answer's task was begun, decoded, run and encoded: nanoseconds.
+    /// When the task of the next answer was begun, decoded, run and encoded: nanoseconds. For
+    /// answers that come together the times of decoding and encoding are part of running.
     Times([u64; 4]),
 }
 

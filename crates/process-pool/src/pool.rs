@@ -8,8 +8,6 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
-use ipc::Packet;
-
 use crate::builder::{Builder, NO_WORKERS, Settings};
 use crate::collector::{self, Collector};
 use crate::dispatch::Phase;
@@ -19,8 +17,7 @@ use crate::map::Map;
 use crate::message::Order;
 use crate::metrics::{Metrics, WorkerMetrics};
 use crate::shared::{Shared, Started};
-use crate::slot::Slot;
-use crate::{Error, Future, Task, TaskOptions, os};
+use crate::{Error, Future, Task, TaskOptions};
 
 /// A pool of worker processes for tasks of one type.
 ///
@@ -75,28 +72,14 @@ impl<T: Task> Pool<T> {
 
     /// The same, for a task that asks for more than the pool's others.
     pub fn submit_with(&self, task: T, options: TaskOptions) -> Future<T> {
-        let shared = &self.shared;
-        let id = shared.ids(1);
-        // Consumes the task: an end of a pipe in it must not stay open on this side.
-        let order = match options.time_out {
-            Some(_) => Order::Timed(task),
-            None => Order::Task(task),
-        };
-        let begun = if shared.settings.traced { os::now() } else { 0 };
-        let encoded = shared.encoding(id, || Packet::encode(&order));
-        if shared.settings.traced {
-            shared.trace.handed_in(id, begun);
-        }
-        drop(order);
-        let slot = match encoded {
-            Ok(task) => {
-                let slot = Arc::new(Slot::new(id, task, &options));
-                shared.submit(Job::Task(slot.clone()));
+        let slot = self.shared.encode(task, &options).map_or_else(
+            |failed| failed,
+            |slot| {
+                self.shared.submit(Job::Task(slot.clone()));
                 slot
-            }
-            Err(error) => Arc::new(Slot::failed(id, Error::encode("task", error))),
-        };
-        Future::new(slot, shared.clone())
+            },
+        );
+        Future::new(slot, self.shared.clone())
     }
 
     /// The outputs of many tasks, in the order of the tasks. They are taken from the iterator as
@@ -236,9 +219,10 @@ impl<T> Pool<T> {
         }
     }
 
-    /// Writes where the time of each submitted task went that has been answered: encoding,
+    /// Writes where the time of each task went that has been answered: encoding,
     /// waiting, and in its worker decoding, running and encoding the output; as Chrome trace
-    /// events, which <https://ui.perfetto.dev> opens. Empty for a pool that was not told to
+    /// events, which <https://ui.perfetto.dev> opens. Of [`map`](Self::map) it is the times of
+    /// chunks, or of what a worker has answered of one at once. Empty for a pool that was not told to
     /// [`trace`](Builder::trace); in one that was, the times stay until it is dropped.
     ///
     /// # Errors

@@ -6,13 +6,14 @@ use std::time::Instant;
 
 use ipc::{Packet, RecvHalf};
 
-use crate::Error;
 use crate::builder::Settings;
 use crate::child::Child;
 use crate::dispatch::{End, Line, Phase, Send, State};
 use crate::job::Job;
 use crate::message::{Board, Order, Setup};
+use crate::slot::Slot;
 use crate::trace::Trace;
+use crate::{Error, Task, TaskOptions, os};
 
 /// The way to a process that was started, and the way back.
 pub(crate) type Started = (Arc<Line>, RecvHalf);
@@ -55,9 +56,33 @@ impl Shared {
         self.ids.fetch_add(count.into(), Relaxed)
     }
 
-    /// Encodes a task; the time of every sixteenth is taken, and stands for sixteen: a look at
-    /// the clock costs as much as the encoding of a short task.
-    pub(crate) fn encoding<R>(&self, id: u64, encode: impl FnOnce() -> R) -> R {
+    /// Encodes a task, to be handed in. One that cannot be encoded has ended.
+    pub(crate) fn encode<T: Task>(
+        &self,
+        task: T,
+        options: &TaskOptions,
+    ) -> Result<Arc<Slot>, Arc<Slot>> {
+        let id = self.ids(1);
+        // Consumes the task: an end of a pipe in it must not stay open on this side.
+        let order = match options.time_out {
+            Some(_) => Order::Timed(task),
+            None => Order::Task(task),
+        };
+        let begun = if self.settings.traced { os::now() } else { 0 };
+        let encoded = self.encoding(id, || Packet::encode(&order));
+        if self.settings.traced {
+            self.trace.handed_in(id, begun);
+        }
+        drop(order);
+        match encoded {
+            Ok(task) => Ok(Slot::new(id, task, options).into()),
+            Err(error) => Err(Slot::failed(id, Error::encode("task", error)).into()),
+        }
+    }
+
+    /// The time of every sixteenth task is taken, and stands for sixteen: a look at the clock
+    /// costs as much as the encoding of a short task.
+    fn encoding<R>(&self, id: u64, encode: impl FnOnce() -> R) -> R {
         if !id.is_multiple_of(16) {
             return encode();
         }

@@ -42,7 +42,12 @@ struct State {
     watchers: Option<Box<Watchers>>,
 }
 
-struct Watchers(Vec<Watcher>);
+#[derive(Default)]
+struct Watchers {
+    /// Each with its number.
+    list: Vec<(u64, Watcher)>,
+    next: u64,
+}
 
 enum Content {
     Task(Packet),
@@ -155,18 +160,32 @@ impl Slot {
             self.ended.notify_all();
         }
         drop(task);
-        watchers.into_iter().flat_map(|watchers| watchers.0).for_each(call);
+        let watchers = watchers.into_iter().flat_map(|watchers| watchers.list);
+        watchers.for_each(|(_, watcher)| call(watcher));
         true
     }
 
-    /// Calls `watcher` at the end: from the thread that brings it, or now when it has come.
-    pub(crate) fn watch(&self, watcher: Watcher) {
+    /// Calls `watcher` at the end: from the thread that brings it, or now when it has come. Its
+    /// number among those of the task, if it waits.
+    pub(crate) fn watch(&self, watcher: Watcher) -> Option<u64> {
         let mut state = self.state();
         if state.life.is_over() {
             drop(state);
-            return call(watcher);
+            call(watcher);
+            return None;
         }
-        state.watchers.get_or_insert_with(|| Watchers(Vec::new()).into()).0.push(watcher);
+        let watchers = state.watchers.get_or_insert_default();
+        let number = watchers.next;
+        watchers.next += 1;
+        watchers.list.push((number, watcher));
+        Some(number)
+    }
+
+    /// Forgets a watcher that has not been called.
+    pub(crate) fn unwatch(&self, number: u64) {
+        if let Some(watchers) = &mut self.state().watchers {
+            watchers.list.retain(|(other, _)| *other != number);
+        }
     }
 
     /// Waits for the end; false when the deadline passes first.

@@ -12,14 +12,16 @@ pub(crate) struct Trace(Mutex<Seen>);
 
 #[derive(Default)]
 struct Seen {
-    /// By task: when its encoding began and ended.
+    /// By task, or first task of a chunk: when its encoding began and ended.
     handed_in: HashMap<u64, [u64; 2]>,
     done: Vec<Span>,
 }
 
-/// A task that has been answered.
+/// A task that has been answered, or some of a chunk.
 pub(crate) struct Span {
     pub(crate) at: At,
+    /// How many of a chunk, of which `at` names the first.
+    pub(crate) chunk: Option<u32>,
     /// When it began in its worker, was decoded, had run, and its output was encoded.
     pub(crate) worker: [u64; 4],
 }
@@ -64,21 +66,25 @@ impl Trace {
                 r#"{{"ph":"M","name":"{what}","pid":{pid},"tid":{tid},"args":{{"name":"{name}"}}}}"#
             ))?;
         }
-        for Span { at, worker: [begun, decoded, ran, encoded] } in &seen.done {
+        for Span { at, chunk, worker: [begun, decoded, ran, encoded] } in &seen.done {
             let (task, tid) = (at.task, at.worker + 1);
-            for (name, from, to) in [
+            let spans = [
                 ("decode", begun, decoded),
                 ("run", decoded, ran),
                 ("encode output", ran, encoded),
-            ] {
+            ];
+            let spans = if chunk.is_some() { &spans[1..2] } else { &spans };
+            let tasks = chunk.unwrap_or(1);
+            for &(name, from, to) in spans {
                 let (from, took) = (micros(*from), micros(*to) - micros(*from));
                 write(format!(
-                    r#"{{"ph":"X","name":"{name}","pid":2,"tid":{tid},"ts":{from:.3},"dur":{took:.3},"args":{{"task":{task}}}}}"#
+                    r#"{{"ph":"X","name":"{name}","pid":2,"tid":{tid},"ts":{from:.3},"dur":{took:.3},"args":{{"task":{task},"tasks":{tasks}}}}}"#
                 ))?;
             }
             // The task was handed in before it was sent, and sent before it was answered.
             let Some([encoding, ready]) = seen.handed_in.get(&at.task) else { continue };
-            for (name, from, to) in [("encode", encoding, ready), ("wait", ready, begun)] {
+            let spans = [("encode", encoding, ready), ("wait", ready, begun)];
+            for &(name, from, to) in if chunk.is_some() { &spans[1..] } else { &spans } {
                 for (phase, time) in [("b", from), ("e", to)] {
                     let time = micros(*time);
                     write(format!(

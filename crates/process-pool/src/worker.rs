@@ -200,7 +200,7 @@ impl Worker {
         };
         let mut since = Instant::now();
         let mut answers = 0;
-        begin_bundle(&mut self.bundle);
+        self.begin_bundle();
         for _ in 0..count {
             let Some((task, rest)) = chunk::split(tasks) else { give_up("a chunk cut short") };
             tasks = rest;
@@ -228,12 +228,23 @@ impl Worker {
 
     fn send_bundle(&mut self, last: bool, answers: &mut u32, since: &mut Instant) {
         let now = Instant::now();
+        if self.times.traced && *answers > 0 {
+            self.times.note(2);
+            self.times.note(3);
+            say(self.out, &tell(&Answer::Times(self.times.nanos)));
+        }
         finish_bundle(&mut self.bundle, last, *answers, now - *since);
         let bundle = Packet::from(mem::take(&mut self.bundle));
         say(self.out, &bundle);
         self.bundles = self.bundles.wrapping_add(1);
-        begin_bundle(&mut self.bundle);
+        self.begin_bundle();
         (*answers, *since) = (0, now);
+    }
+
+    fn begin_bundle(&mut self) {
+        begin_bundle(&mut self.bundle);
+        self.times.note(0);
+        self.times.note(1);
     }
 }
 

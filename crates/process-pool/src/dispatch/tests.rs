@@ -35,7 +35,7 @@ fn task(id: u64) -> Job {
 fn chunk(count: u32) -> Job {
     let mut tasks = Tasks::new(false);
     (0..count).for_each(|n| tasks.push(&n).unwrap());
-    Job::Chunk(Chunk::new(0, tasks, None).into(), 0..count)
+    Job::Chunk(Chunk::new(0, tasks, TaskOptions::default()).into(), 0..count)
 }
 
 impl Desk {

@@ -156,6 +156,14 @@ impl Victims {
     }
 }
 
+/// Changes the size of the pool at random moments until told to end.
+fn resize(pool: &Pool<Work>, mut random: Random, ends: &AtomicBool) {
+    while !ends.load(Relaxed) {
+        thread::sleep(random.micros(20_000));
+        pool.resize(usize::try_from(1 + random.below(4)).unwrap()).unwrap();
+    }
+}
+
 /// Sends a signal to a child of this process, and to nobody who has its number after it.
 fn hit(pid: u32, signal: Signal) {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -176,6 +184,9 @@ fn pool(random: &mut Random, seen: &SharedSlice<u64>) -> Pool<Work> {
     if random.one_in(4) {
         pool = pool.max_tasks(1 + random.below(200));
     }
+    if random.one_in(3) {
+        pool = pool.idle_timeout(random.micros(20_000));
+    }
     pool.build().unwrap()
 }
 
@@ -190,6 +201,7 @@ fn round(
 ) -> Option<Pool<Work>> {
     let victims = Victims::default();
     let ends = AtomicBool::new(false);
+    let sizes = random.one_in(3).then(|| Random::new(random.below(u64::MAX), 0));
     let count = 1 + random.below(MOST);
     let mapped = !abandoned && random.one_in(3);
     let tasks: Vec<_> = (0..count).map(|_| task(random, !mapped)).collect();
@@ -202,6 +214,10 @@ fn round(
         let hits = killer.map(|random| {
             let (pool, victims, ends) = (&pool, &victims, &ends);
             scope.spawn(move || victims.add(pool, random, ends))
+        });
+        let sizes = sizes.map(|random| {
+            let (pool, ends) = (&pool, &ends);
+            scope.spawn(move || resize(pool, random, ends))
         });
         let outcomes = if mapped {
             let map = pool.map(works).chunk_size(usize::try_from(chunk).unwrap());
@@ -233,7 +249,7 @@ fn round(
             }
         };
         ends.store(true, Relaxed);
-        hits.into_iter().for_each(|hits| hits.join().unwrap());
+        hits.into_iter().chain(sizes).for_each(|thread| thread.join().unwrap());
         outcomes
     });
     let (kept, outcomes) = match back {

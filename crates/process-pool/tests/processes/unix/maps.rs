@@ -3,14 +3,15 @@
 use std::cell::Cell;
 use std::process;
 use std::thread;
+use std::time::Duration;
 
 use ipc::{SharedSlice, pipe};
 use libtest_mimic::Trial;
-use process_pool::{Death, Ended, Error, Failed, Pool, Task, kill_this_process};
+use process_pool::{Death, Ended, Error, Failed, Pool, Task, TaskOptions, kill_this_process};
 use serde::{Deserialize, Serialize};
 
 use super::harness::trial;
-use super::rules::{COUNTS, Prepare};
+use super::rules::{COUNTS, Prepare, Step};
 use super::{Meet, Stubborn};
 
 pub fn trials() -> Vec<Trial> {
@@ -20,6 +21,10 @@ pub fn trials() -> Vec<Trial> {
         trial("an_endless_iterator_is_taken_from_as_needed", lazy),
         trial("a_task_of_a_chunk_fails_alone", fails_alone),
         trial("a_worker_killed_in_a_chunk_fails_the_running_task_only", killed_in_a_chunk),
+        trial("a_task_of_a_chunk_begins_again_alone_if_it_may", retries),
+        trial("a_task_of_a_chunk_that_takes_too_long_is_not_tried_again", retries_no_time_out),
+        trial("a_task_that_is_mapped_by_itself_begins_again_if_it_may", retries_alone),
+        trial("an_urgent_map_goes_first", urgent),
         trial("what_a_chunk_had_not_begun_goes_to_idle_workers", rest_is_shared),
         trial("tasks_with_ends_of_pipes_can_be_mapped", with_ends),
         trial("large_tasks_and_outputs_can_be_mapped", large),
@@ -37,6 +42,10 @@ pub enum Item {
     /// Counts in the memory that the initializer brought.
     Count(u64),
     CountAndDie(u64),
+    /// The first so many times.
+    CountAndDieFirst(u64, u64),
+    /// Says how many have done the same before.
+    Stamp,
     Fail,
     Panic,
     Hang,
@@ -61,6 +70,13 @@ impl Task for Item {
                 counts().fetch_add(place(number), 1);
                 kill_this_process();
             }
+            Self::CountAndDieFirst(number, deaths) => {
+                if counts().fetch_add(place(number), 1) < deaths {
+                    kill_this_process();
+                }
+                number
+            }
+            Self::Stamp => counts().fetch_add(2, 1),
             Self::Fail => return Err("as told".into()),
             Self::Panic => panic!("as told"),
             Self::Hang => loop {
@@ -164,6 +180,83 @@ fn killed_in_a_chunk() {
     }
     assert!(counts.iter().all(|count| count == 1), "each began once");
     assert_eq!(pool.replaced(), 3);
+    pool.shutdown();
+}
+
+fn retries() {
+    let options = TaskOptions { retries: 2, ..TaskOptions::default() };
+    for window in [1, 4] {
+        let counts = SharedSlice::zeroed(300).unwrap();
+        let pool = Pool::builder().workers(2).window(window);
+        let pool = pool.initializer(Prepare::Share(counts.clone())).build().unwrap();
+        // One that may begin often enough, and one that may not.
+        let item = |n| match n {
+            57 => Item::CountAndDieFirst(n, 2),
+            123 => Item::CountAndDieFirst(n, 9),
+            n => Item::Count(n),
+        };
+        let outputs = pool.map((0..300).map(item)).options(options).chunk_size(100);
+        for (n, output) in (0..).zip(outputs) {
+            match output {
+                Ok(number) => assert!(number == n && n != 123),
+                Err(Error::Died(death)) => assert_eq!((n, death.at.task), (123, 123)),
+                Err(other) => panic!("{n}: {other}"),
+            }
+        }
+        for (n, count) in counts.iter().enumerate() {
+            assert_eq!(count, if n == 57 || n == 123 { 3 } else { 1 }, "{n}");
+        }
+        assert_eq!(pool.replaced(), 2 + 3);
+        pool.shutdown();
+    }
+}
+
+fn retries_no_time_out() {
+    let counts = SharedSlice::zeroed(20).unwrap();
+    let pool = pool(2, &counts);
+    let time_out = Some(Duration::from_millis(100));
+    let options = TaskOptions { time_out, retries: 5, ..TaskOptions::default() };
+    let items = (1..20).map(|n| if n == 7 { Item::WaitFor(n) } else { Item::Count(n) });
+    for (n, output) in (1..).zip(pool.map(items).options(options).chunk_size(10)) {
+        assert!(matches!((n, output), (7, Err(Error::TimedOut { .. })) | (_, Ok(_))), "{n}");
+    }
+    assert!(counts.iter().skip(1).all(|count| count == 1));
+    assert_eq!(pool.replaced(), 1);
+    pool.shutdown();
+}
+
+fn retries_alone() {
+    let pool = Pool::new(1).unwrap();
+    let runs = |retries| {
+        let count = SharedSlice::zeroed(1).unwrap();
+        let options = TaskOptions { retries, ..TaskOptions::default() };
+        let output = pool.map([Step::Count(count.clone(), 1)]).options(options).next();
+        (output.unwrap(), count.get(0))
+    };
+    assert!(matches!(runs(1), (Ok(1), 2)));
+    assert!(matches!(runs(0), (Err(Error::Died(_)), 1)));
+    pool.shutdown();
+}
+
+fn urgent() {
+    let counts = SharedSlice::zeroed(3).unwrap();
+    let pool = Pool::builder().workers(1).window(1);
+    let pool = pool.initializer(Prepare::Share(counts.clone())).build().unwrap();
+    let runs = pool.submit(Item::WaitFor(1));
+    super::until("it runs", || counts.get(1) == 1);
+    let waits = pool.submit(Item::Stamp);
+    let before: Vec<_> = thread::scope(|scope| {
+        let mapped = scope.spawn(|| {
+            let options = TaskOptions { urgent: true, ..TaskOptions::default() };
+            let outputs = pool.map([Item::Stamp, Item::Stamp]).options(options).chunk_size(2);
+            outputs.map(Result::unwrap).collect()
+        });
+        super::until("the chunk waits too", || pool.metrics().queued == 2);
+        counts.set(0, 1);
+        mapped.join().unwrap()
+    });
+    assert_eq!((before, waits.result().unwrap()), (vec![0, 1], 2));
+    runs.result().unwrap();
     pool.shutdown();
 }
 

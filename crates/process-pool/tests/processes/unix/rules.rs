@@ -41,6 +41,7 @@ pub fn trials() -> Vec<Trial> {
         trial("log_records_arrive_whole_and_ordered_before_a_death", logs),
         trial("metrics_add_up", metrics),
         trial("a_trace_shows_where_the_time_of_each_task_went", trace),
+        trial("a_trace_shows_the_chunks_of_a_map", trace_of_a_map),
         trial("a_process_has_a_name_and_an_end", named_process),
         trial("a_process_ends_as_it_is_told", signals),
         trial("many_workers_killed_at_once_fail_what_they_ran_and_nothing_else", massacre),
@@ -420,6 +421,34 @@ fn trace() {
         let times: Vec<_> = times.collect();
         // None overlaps the next, but for what the last digit was rounded by.
         assert!(times.windows(2).all(|pair| pair[0][0] + pair[0][1] <= pair[1][0] + 0.002));
+    }
+}
+
+fn trace_of_a_map() {
+    let pool = Pool::<Step>::builder().workers(2).trace().build().unwrap();
+    // The last one has memory in it: it cannot travel with others.
+    let alone = || Step::Count(SharedSlice::zeroed(1).unwrap(), 0);
+    let tasks = (0..51).map(|n| if n < 50 { Step::Pid } else { alone() });
+    assert!(pool.map(tasks).chunk_size(10).all(|output| output.is_ok()));
+    let mut json = Vec::new();
+    pool.write_trace(&mut json).unwrap();
+    pool.shutdown();
+    let events: Vec<serde_json::Value> = serde_json::from_slice(&json).unwrap();
+    let named = |phase: &str, name: &str| {
+        let of =
+            move |event: &&serde_json::Value| event["ph"] == phase && event["name"] == name;
+        events.iter().filter(of).cloned().collect::<Vec<_>>()
+    };
+    let runs = named("X", "run");
+    let tasks: u64 = runs.iter().map(|run| run["args"]["tasks"].as_u64().unwrap()).sum();
+    assert_eq!(tasks, 51, "each of them once");
+    let mut begun: Vec<_> =
+        runs.iter().map(|run| run["args"]["task"].as_u64().unwrap()).collect();
+    begun.sort_unstable();
+    assert!([0, 10, 20, 30, 40, 50].iter().all(|first| begun.contains(first)), "{begun:?}");
+    assert_eq!([named("b", "wait").len(), named("e", "wait").len()], [6, 6]);
+    for name in ["decode", "encode output"] {
+        assert_eq!(named("X", name).len(), 1, "of the one that travelled alone");
     }
 }
 
