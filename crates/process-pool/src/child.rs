@@ -1,6 +1,5 @@
 //! The parent's side of one worker process.
 
-use std::env;
 use std::process::{self, Command};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -33,7 +32,7 @@ impl Child {
         }
         let start = || {
             let (ours, theirs) = Socket::pair()?;
-            let mut command = Command::new(env::current_exe()?);
+            let mut command = Command::new(os::this_program()?);
             command.arg(worker::MARK).arg(task).stdin(theirs);
             os::set_apart(&mut command);
             let output = prefix.map(|prefix| Output::prefixed(&mut command, prefix));
@@ -123,5 +122,22 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         self.reap();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_of_another_version_is_refused() {
+        let said = |word: &Answer<()>| greet(&Packet::encode(word).unwrap());
+        assert!(said(&Answer::Ready(VERSION)).is_ok());
+        let theirs = |word| match said(word) {
+            Err(Error::Version { ours: VERSION, theirs }) => theirs,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(theirs(&Answer::Ready(VERSION + 1)), VERSION + 1);
+        assert_eq!(theirs(&Answer::Pong), 0, "it does not say which");
     }
 }

@@ -25,7 +25,8 @@ pub enum Error {
     /// The process started, did not report for work in time, and was killed.
     #[error("a worker did not become ready within {0:?}")]
     Late(Duration),
-    /// The worker is another version of this program: the file was replaced meanwhile.
+    /// The worker is another version of this program: the file was replaced meanwhile. Not on
+    /// Linux, where workers are started from the file that this process runs, replaced or not.
     #[error(
         "a worker speaks version {theirs} of the protocol, and this process version {ours}"
     )]

@@ -11,9 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Record, Remote};
 
-/// Counted up with every change of this file: a worker is this program, but its file may have
-/// been replaced since this process started.
-pub(crate) const VERSION: u32 = 1;
+/// Counted up with every change of what this file and `chunk.rs` lay down. A worker is this
+/// program; but where a program is started by the name of its file (not on Linux), that file may
+/// have been replaced since this process started. Tasks and outputs are the program's own: nobody
+/// can see that they have changed.
+pub(crate) const VERSION: u32 = 2;
 
 /// What a worker hears; `T` is its task. The order of the variants is their first byte.
 #[derive(Serialize, Deserialize)]
@@ -179,4 +181,66 @@ fn begun(task: u64) -> u64 {
 
 fn taken_back(task: u64) -> u64 {
     2 * task + 2
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use ipc::Packet;
+
+    use super::*;
+
+    fn bytes(message: &impl Serialize) -> Vec<u8> {
+        Packet::encode(message).unwrap().bytes().to_vec()
+    }
+
+    /// Who has to change this test has to count the version up.
+    #[test]
+    fn the_words_of_version_2() {
+        assert_eq!(VERSION, 2);
+        let setup = Setup {
+            memory: Board::new().unwrap(),
+            initializer: Some("I".into()),
+            grace: 3,
+            traced: true,
+        };
+        let memory = bytes(&setup.memory);
+        let setup_bytes = [&[2][..], &memory, &[1, 1, b'I', 3, 1]].concat();
+        for (order, expected) in [
+            (Order::Task(7_u8), vec![0, 7]),
+            (Order::Timed(7), vec![1, 7]),
+            (Order::Setup(setup), setup_bytes),
+            (Order::Ping, vec![3]),
+            (Order::Bye, vec![4]),
+            (Order::Nothing, vec![NOTHING]),
+        ] {
+            assert_eq!(bytes(&order), expected);
+        }
+
+        let remote = || Remote::new(&std::fmt::Error);
+        let text = bytes(&remote());
+        let with_text = |first| [&[first][..], &text].concat();
+        let panic = Panic { message: "m".into(), place: "p".into(), backtrace: "b".into() };
+        let time = SystemTime::UNIX_EPOCH;
+        let record = Record { time, worker: 1, number: 2, text: "t".into() };
+        for (answer, expected) in [
+            (Answer::Done(7_u8), vec![DONE, 7]),
+            (Answer::Failed(remote()), with_text(1)),
+            (Answer::Panicked(panic), vec![2, 1, b'm', 1, b'p', 1, b'b']),
+            (Answer::TaskUnreadable(remote()), with_text(3)),
+            (Answer::OutputUnsendable(remote()), with_text(4)),
+            (Answer::Skipped, vec![SKIPPED]),
+            (Answer::Pong, vec![PONG]),
+            (Answer::Ready(9), vec![7, 9]),
+            (Answer::Log(record), vec![LOG, 0, 0, 1, 2, 1, b't']),
+            (Answer::Times([1, 2, 3, 4]), vec![TIMES, 1, 2, 3, 4]),
+        ] {
+            assert_eq!(bytes(&answer), expected);
+        }
+
+        assert_eq!([CHUNK, BUNDLE], [10, 10]);
+        assert_eq!([CLAIMS as usize, BEGAN, RECORDED, RECORD], [4096, 4096, 4104, 4112]);
+        assert_eq!([begun(3), taken_back(3)], [7, 8]);
+    }
 }

@@ -10,4 +10,5 @@ mod imp;
 pub use imp::kill_this_process;
 pub(crate) use imp::{
     Stream, end, end_with_parent, ended, exit, interrupt, now, set_apart, stream, terminate,
+    this_program,
 };

@@ -4,8 +4,9 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
 use std::process::{self, Child, Command, ExitStatus, Stdio};
-use std::{io, thread};
+use std::{env, io, thread};
 
 use ipc::Socket;
 use nix::errno::Errno;
@@ -15,6 +16,15 @@ use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{Pid, alarm};
 
 use crate::Ended;
+
+/// The file of this program; one that has been replaced or removed since it started is still
+/// there for Linux, and is no other version.
+pub(crate) fn this_program() -> io::Result<PathBuf> {
+    let path = env::current_exe()?;
+    // Not always by this name: it would be what lists of processes call every worker.
+    let is_gone = cfg!(target_os = "linux") && !path.exists();
+    Ok(if is_gone { "/proc/self/exe".into() } else { path })
+}
 
 /// A process group of its own: Ctrl-C reaches the parent alone, which ends its workers. Else
 /// every worker would die by itself, and be reported as killed.

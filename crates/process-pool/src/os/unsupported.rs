@@ -1,11 +1,16 @@
 //! Systems where `ipc` connects no processes: no worker ever starts, and nothing hangs.
 
-use std::io;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::{env, io};
 
 use ipc::Socket;
 
 use crate::Ended;
+
+pub(crate) fn this_program() -> io::Result<PathBuf> {
+    env::current_exe()
+}
 
 pub(crate) fn set_apart(_: &mut Command) {}
 

@@ -34,6 +34,7 @@ pub fn main() {
         "exit" => exits(),
         "bare" => bare(),
         "rest" => rest(),
+        "replaced" => replaced(),
         "few" => few(),
         "deaf" => deaf(),
         other => panic!("{other} is no parent"),
@@ -136,6 +137,19 @@ fn bare() -> ! {
     process::exit(if well == 15 { 42 } else { 1 });
 }
 
+/// Another program takes the place of its file, as with every update.
+fn replaced() -> ! {
+    let (_, pool) = two_workers();
+    let other = env::temp_dir().join("another-program");
+    std::fs::write(&other, "no program at all").unwrap();
+    std::fs::rename(other, env::current_exe().unwrap()).unwrap();
+    assert!(matches!(pool.submit(act(0, Act::Abort)).result(), Err(Error::Died(_))));
+    assert!(pool.submit(act(1, Act::Count)).result().is_ok());
+    pool.resize(4).unwrap();
+    pool.shutdown();
+    process::exit(42);
+}
+
 /// Has descriptors for its workers and no more: none can be replaced while others are used up.
 fn few() -> ! {
     let (seen, pool) = two_workers();
@@ -217,6 +231,13 @@ pub fn trials() -> Vec<Trial> {
         }),
         trial("a_worker_that_cannot_be_replaced_breaks_the_pool_with_the_cause", || {
             ends_well("few", "ulimit -n 40;");
+        }),
+        trial("workers_are_of_the_version_of_their_parent_though_its_file_is_replaced", || {
+            let program = env::temp_dir().join("a-program");
+            std::fs::hard_link(env::current_exe().unwrap(), &program).unwrap();
+            let parent = Command::new(&program).args([PROGRAM, "replaced"]).status();
+            std::fs::remove_file(program).unwrap();
+            assert_eq!(parent.unwrap().code(), Some(42));
         }),
         trial("a_parent_that_ignores_its_children_is_told_what_is_known", || {
             ends_well("deaf", "exec env --ignore-signal=CHLD \"$0\" \"$@\";");
