@@ -9,6 +9,7 @@ use std::fs;
 use std::process;
 use std::sync::Barrier;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser;
@@ -24,6 +25,7 @@ use tasks::measure::{Stopwatch, Table, median_and_spread, short};
 /// 1. The same tasks: each in a thread, in a process, through a pool.
 /// 2. Threads and processes that only wait: how much memory each takes.
 /// 3. How long each takes to start and to end.
+/// 4. A pool that has no processes while it has nothing to do.
 ///
 /// Facts go to stdout, measurements to stderr. The page:
 /// lessons/03-processes-in-depth.md
@@ -52,6 +54,7 @@ fn main() -> cli::Result {
     one_for_each_task_or_a_pool(&args)?;
     memory(&args)?;
     start_and_end(&args)?;
+    processes_for_work_alone(&args)?;
     println!("\nThe page of this program: lessons/03-processes-in-depth.md");
     Ok(())
 }
@@ -179,6 +182,47 @@ fn start_and_end(args: &Args) -> Result<()> {
         process.div_duration_f64(thread),
     ));
     Ok(())
+}
+
+fn processes_for_work_alone(args: &Args) -> Result<()> {
+    const IDLE: Duration = Duration::from_millis(50);
+    println!("\n4. A pool of 2 workers. Each ends when it has had nothing to do for {IDLE:?}.");
+    let pool = Pool::builder().workers(2).idle_timeout(IDLE).build()?;
+    let before = at_once(&pool, 2)?;
+    println!("   2 tasks at once: {} processes", before.len());
+    // No task tells of this end: it is looked for.
+    while !processes(&pool).is_empty() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    println!("   nothing to do:   0 processes");
+    println!("   2 tasks at once: {} processes", at_once(&pool, 2)?.len());
+    pool.resize(3)?;
+    println!("   3 tasks at once: {} processes, after resize(3)", at_once(&pool, 3)?.len());
+    if let Some(memory) = before.into_iter().sum::<Option<u64>>() {
+        args.output.measured(format!("   two idle processes gave back {memory} KiB"));
+    }
+    pool.shutdown();
+    Ok(())
+}
+
+/// The memory of each process while so many tasks run.
+fn at_once(pool: &Pool<Stay>, tasks: usize) -> Result<Vec<Option<u64>>> {
+    let (mut pipes, mut futures) = (Vec::new(), Vec::new());
+    for _ in 0..tasks {
+        let (ours, theirs) = pipe()?;
+        pipes.push(ours);
+        futures.push(pool.submit(Stay { parent: theirs }));
+    }
+    // Each has begun, and none ends before its pipe does: no process runs two of them.
+    pipes.iter_mut().try_for_each(|pipe| pipe.recv())?;
+    let memory = processes(pool).iter().map(|pid| own_memory(&pid.to_string())).collect();
+    drop(pipes);
+    futures.into_iter().try_for_each(|future| future.result())?;
+    Ok(memory)
+}
+
+fn processes(pool: &Pool<Stay>) -> Vec<u32> {
+    pool.metrics().workers.iter().filter_map(|worker| worker.pid).collect()
 }
 
 /// Adds up, and says which process did.
