@@ -51,7 +51,7 @@ fn a_counter_loses_where_the_lock_can_go_between_read_and_write() {
     assert_transcript("counter", &[run(COUNTER, &[])]);
     let sizes = [
         &["--policy", "3.10", "--threads", "2", "--increments", "5_000"][..],
-        &["--interval", "500us", "--seed", "1"],
+        &["--interval", "500us", "--seed", "1", "--quiet"],
     ];
     assert_transcript("counter_sizes", &[silent(COUNTER, &sizes.concat())]);
 }

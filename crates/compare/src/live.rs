@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gil::{Gil, Settings, Token};
+use gil::{CheckPoints, Gil, Settings, Site, Token};
 use tasks::cpu::{sum_of_squares, sum_of_squares_below};
 use timeline::State;
 
-use crate::CheckPoints;
 use crate::scenario::{
     APART, CHECK_POINTS, CHECKING_THREADS, COUNT, COUNT_WITH_A_CALL, COUNTING_THREADS,
     CPU_THREADS, INTERVALS, Interval, NAPS, Scenario, Series, TASK, WAIT, WAITS, compared,
@@ -116,7 +115,7 @@ fn in_a_row_and_in_threads(
 
 fn turns_at(interval: &Interval) -> Vec<f64> {
     let end = Instant::now() + interval.window;
-    let starts = at_once(interval, 2, |me, token| watch_the_clock(me, end, token));
+    let starts = at_once(asked_after(interval), 2, |me, token| watch_the_clock(me, end, token));
     turns(starts.concat())
 }
 
@@ -177,7 +176,7 @@ fn wake_ups_beside(
         }
         Vec::new()
     };
-    let latencies = at_once(interval, 1 + cpu_threads, |me, token| match me {
+    let latencies = at_once(asked_after(interval), 1 + cpu_threads, |me, token| match me {
         0 => nap_and_wake(token),
         _ => compute(token),
     });
@@ -192,23 +191,17 @@ fn spin(time: Duration) {
 /// The fraction of all increments that is missing in the end.
 fn lost_by(check_points: CheckPoints, call: bool) -> f64 {
     let counter = AtomicU64::new(0);
-    let every_instruction = check_points == CheckPoints::Python39;
-    at_once(&INTERVALS[0], COUNTING_THREADS, |_, token| {
+    let settings = Settings { check_points, ..asked_after(&INTERVALS[0]) };
+    let behind_the_read = if call { Site::Call } else { Site::Instruction };
+    at_once(settings, COUNTING_THREADS, |_, token| {
         for _ in 0..INCREMENTS {
             let seen = black_box(counter.load(Ordering::Relaxed));
-            if every_instruction || call {
-                token.check_point();
-            }
+            token.executed(behind_the_read);
             let next = black_box(seen + 1);
-            if every_instruction {
-                token.check_point();
-            }
+            token.executed(Site::Instruction);
             counter.store(next, Ordering::Relaxed);
-            if every_instruction {
-                token.check_point();
-            }
-            // The back edge of the loop.
-            token.check_point();
+            token.executed(Site::Instruction);
+            token.executed(Site::BackEdge);
         }
     });
     let made = INCREMENTS * COUNTING_THREADS as u64;
@@ -218,11 +211,11 @@ fn lost_by(check_points: CheckPoints, call: bool) -> f64 {
 /// Runs the task in so many threads, all let go at once, and returns what each returns. The
 /// task gets the number of its thread.
 fn at_once<R: Send>(
-    interval: &Interval,
+    settings: Settings,
     threads: usize,
     task: impl Fn(usize, &mut Token<'_>) -> R + Sync,
 ) -> Vec<R> {
-    let gil = Gil::with(Settings { interval: interval.time, ..Settings::default() });
+    let gil = Gil::with(settings);
     let gate = Barrier::new(threads);
     let behind_the_gate = |me| {
         gate.wait();
@@ -234,6 +227,10 @@ fn at_once<R: Send>(
             (0..threads).map(|me| scope.spawn(move || behind_the_gate(me))).collect();
         threads.into_iter().map(|thread| thread.join().expect("it does not panic")).collect()
     })
+}
+
+fn asked_after(interval: &Interval) -> Settings {
+    Settings { interval: interval.time, ..Settings::default() }
 }
 
 fn timed(work: impl FnOnce()) -> Duration {
@@ -265,6 +262,6 @@ mod tests {
 
     #[test]
     fn without_a_check_point_between_read_and_write_no_increment_is_lost() {
-        assert_eq!(lost_by(CheckPoints::Python310, false), 0.0);
+        assert_eq!(lost_by(CheckPoints::BackEdgesAndCalls, false), 0.0);
     }
 }

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
+use gil::CheckPoints;
 use serde::Serialize;
 
 use crate::python::Interpreter;
@@ -40,15 +41,6 @@ struct Args {
     json: bool,
 }
 
-/// Whose check points our lock has: where its holder looks whether another thread wants it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum CheckPoints {
-    /// Up to 3.9, between any two instructions.
-    Python39,
-    /// Since 3.10, at the back edges of loops and after calls.
-    Python310,
-}
-
 /// Someone who takes part.
 #[derive(Serialize)]
 struct Contender {
@@ -63,6 +55,7 @@ struct Contender {
 }
 
 enum Kind {
+    /// Our lock, with the check points of 3.10 or those of 3.9.
     Live(CheckPoints),
     Simulated(CheckPoints),
     Python(Interpreter),
@@ -117,10 +110,10 @@ fn main() -> cli::Result<ExitCode> {
 
 fn ours() -> [Kind; 4] {
     [
-        Kind::Live(CheckPoints::Python310),
-        Kind::Live(CheckPoints::Python39),
-        Kind::Simulated(CheckPoints::Python310),
-        Kind::Simulated(CheckPoints::Python39),
+        Kind::Live(CheckPoints::BackEdgesAndCalls),
+        Kind::Live(CheckPoints::EveryInstruction),
+        Kind::Simulated(CheckPoints::BackEdgesAndCalls),
+        Kind::Simulated(CheckPoints::EveryInstruction),
     ]
 }
 
@@ -140,10 +133,10 @@ fn measure(scenario: Scenario, runs: usize, contenders: &mut [Contender]) -> Vec
 impl Contender {
     fn new(kind: Kind) -> Self {
         let (name, executable) = match &kind {
-            Kind::Live(CheckPoints::Python310) => ("live".into(), None),
-            Kind::Live(CheckPoints::Python39) => ("live as 3.9".into(), None),
-            Kind::Simulated(CheckPoints::Python310) => ("simulated".into(), None),
-            Kind::Simulated(CheckPoints::Python39) => ("simulated as 3.9".into(), None),
+            Kind::Live(CheckPoints::BackEdgesAndCalls) => ("live".into(), None),
+            Kind::Live(_) => ("live as 3.9".into(), None),
+            Kind::Simulated(CheckPoints::BackEdgesAndCalls) => ("simulated".into(), None),
+            Kind::Simulated(_) => ("simulated as 3.9".into(), None),
             Kind::Python(python) => (python.name.clone(), Some(python.executable.clone())),
         };
         Contender { name, executable, kind, figures: Vec::new(), failure: None }
@@ -157,7 +150,8 @@ impl Contender {
         }
         match &self.kind {
             // Where the check points are makes a difference only to what is lost.
-            Kind::Live(CheckPoints::Python39) | Kind::Simulated(CheckPoints::Python39)
+            Kind::Live(CheckPoints::EveryInstruction)
+            | Kind::Simulated(CheckPoints::EveryInstruction)
                 if scenario != Scenario::LostUpdates =>
             {
                 Series::new()

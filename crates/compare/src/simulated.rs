@@ -3,10 +3,9 @@
 use std::iter;
 use std::time::Duration;
 
-use gil::Settings;
-use simulator::{INCREMENT, Instruction, Lock, Machine, Process, Run, Step, Thread};
+use gil::{CheckPoints, Settings};
+use simulator::{INCREMENT, Instruction, Machine, Process, Run, Step, Thread};
 
-use crate::CheckPoints;
 use crate::scenario::{
     APART, CHECK_POINTS, CHECKING_THREADS, COUNT, COUNT_WITH_A_CALL, COUNTING_THREADS,
     CPU_THREADS, INTERVALS, Interval, NAPS, Scenario, Series, TASK, WAIT, WAITS, compared,
@@ -60,7 +59,7 @@ pub fn measure(scenario: Scenario, check_points: CheckPoints, seed: u64) -> Seri
 }
 
 fn in_a_row_and_in_threads(scripts: [Vec<Step>; 2], seed: u64) -> Series {
-    let scenario = |scripts| scenario(Lock::default(), scripts, seed);
+    let scenario = |scripts| scenario(Settings::default(), scripts, seed);
     let each = scripts.each_ref().map(|script| play(&scenario(vec![script.clone()])).end);
     compared(each, play(&scenario(scripts.into())).end)
 }
@@ -99,11 +98,7 @@ fn lost_by(check_points: CheckPoints, call: bool, seed: u64) -> f64 {
     if call {
         body.insert(1, Instruction::Call);
     }
-    let check_points = match check_points {
-        CheckPoints::Python39 => simulator::CheckPoints::EveryInstruction,
-        CheckPoints::Python310 => simulator::CheckPoints::BackEdgesAndCalls,
-    };
-    let lock = Lock { check_points, ..lock(&INTERVALS[0]) };
+    let lock = Settings { check_points, ..lock(&INTERVALS[0]) };
     let count = vec![Step::Loop(INCREMENTS, vec![Step::Bytecode(body)])];
     let run = play(&simulator::Scenario {
         machine: Machine { instruction: SLOW, ..Machine::default() },
@@ -113,12 +108,11 @@ fn lost_by(check_points: CheckPoints, call: bool, seed: u64) -> f64 {
     run.lost_updates(0) as f64 / made as f64
 }
 
-fn lock(interval: &Interval) -> Lock {
-    let settings = Settings { interval: interval.time, ..Settings::default() };
-    Lock { settings, ..Lock::default() }
+fn lock(interval: &Interval) -> Settings {
+    Settings { interval: interval.time, ..Settings::default() }
 }
 
-fn scenario(lock: Lock, scripts: Vec<Vec<Step>>, seed: u64) -> simulator::Scenario {
+fn scenario(lock: Settings, scripts: Vec<Vec<Step>>, seed: u64) -> simulator::Scenario {
     let threads = scripts
         .into_iter()
         .enumerate()
@@ -145,7 +139,7 @@ mod tests {
     fn the_same_run_has_the_same_figures() {
         for scenario in [Scenario::Turns, Scenario::WakeUps] {
             let [first, second] =
-                [3, 3].map(|seed| measure(scenario, CheckPoints::Python310, seed));
+                [3, 3].map(|seed| measure(scenario, CheckPoints::BackEdgesAndCalls, seed));
             assert_eq!(first, second);
         }
     }
@@ -161,11 +155,11 @@ mod tests {
 
     #[test]
     fn a_check_point_between_read_and_write_loses_increments() {
-        assert_eq!(lost_by(CheckPoints::Python310, false, 0), 0.0);
+        assert_eq!(lost_by(CheckPoints::BackEdgesAndCalls, false, 0), 0.0);
         for (check_points, call) in [
-            (CheckPoints::Python39, false),
-            (CheckPoints::Python39, true),
-            (CheckPoints::Python310, true),
+            (CheckPoints::EveryInstruction, false),
+            (CheckPoints::EveryInstruction, true),
+            (CheckPoints::BackEdgesAndCalls, true),
         ] {
             let lost = lost_by(check_points, call, 0);
             assert!(lost > 0.1, "{lost}");
@@ -174,7 +168,7 @@ mod tests {
 
     #[test]
     fn native_code_halves_and_computation_does_not() {
-        let ratio = |scenario| measure(scenario, CheckPoints::Python310, 0)[RATIO][0];
+        let ratio = |scenario| measure(scenario, CheckPoints::BackEdgesAndCalls, 0)[RATIO][0];
         assert!(ratio(Scenario::Native) < 0.6);
         assert!(ratio(Scenario::CpuCpu) >= 1.0);
     }

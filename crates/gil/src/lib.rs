@@ -22,21 +22,22 @@
 //! });
 //! ```
 //!
-//! The interval and forced switching are [`Settings`]. Where the check points are is the program's
-//! to say, on real threads: a setting would be one more test between any two instructions, where
-//! a check point itself costs a load. So each Python is a way to write the program; `simulator`,
-//! whose instructions are data, has it as a setting.
+//! [`Settings`] make it the lock of one Python or another. A program that says what it has
+//! [`executed`](Token::executed) then stops where that Python does. `Token::check_point` is for
+//! one that chooses its check points itself: it costs a load, where looking up the setting
+//! costs a test more.
 //!
 //! | Python | here |
 //! |---|---|
-//! | 3.10 and later | [`check_point`](Token::check_point) at back edges, function entries and after calls |
-//! | 3.2 to 3.9 | `check_point` after every instruction |
-//! | before 3.2 | after every 100 instructions, asked or not, `token.allow_threads(\|\| ())`: the lock is dropped and taken back at once |
+//! | 3.10 and later | [`CheckPoints::BackEdgesAndCalls`] |
+//! | 3.2 to 3.9 | [`CheckPoints::EveryInstruction`] |
+//! | before 3.2 | [`CheckPoints::Ticks`]`(100)` |
 //! | a lock per interpreter | a [`Gil`] each |
-//! | free-threaded | no `Gil` |
+//! | free-threaded | [`Gil::free_threaded`] |
 
 mod lock;
 pub mod rules;
+mod settings;
 
 pub use lock::{Gil, Token};
-pub use rules::Settings;
+pub use settings::{CheckPoints, Settings, Site};

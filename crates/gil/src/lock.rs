@@ -1,4 +1,5 @@
-use crate::rules::{Released, Rules, Settings, Take, ThreadId};
+use crate::rules::{Released, Rules, Take, ThreadId};
+use crate::{CheckPoints, Settings, Site};
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -27,6 +28,9 @@ pub struct Gil {
     /// What the rules say about the drop request, for the holder to see without the mutex. It is
     /// written with the mutex held; relaxed is enough, for the holder acts on it by locking.
     drop_request: AtomicBool,
+    check_points: CheckPoints,
+    /// Taking and releasing do nothing.
+    free_threaded: bool,
 }
 
 impl Gil {
@@ -44,7 +48,16 @@ impl Gil {
             released: Condvar::new(),
             switched: Condvar::new(),
             drop_request: AtomicBool::new(false),
+            check_points: settings.check_points,
+            free_threaded: false,
         }
+    }
+
+    /// No lock, as in a free-threaded build: taking and releasing do nothing, any number of
+    /// threads have a token at once, and no check point stops them.
+    #[must_use]
+    pub fn free_threaded() -> Self {
+        Gil { free_threaded: true, ..Gil::new() }
     }
 
     /// Waits until the calling thread has the lock, and keeps it as long as the token lives.
@@ -70,13 +83,16 @@ impl Gil {
     }
 
     /// How often the lock went to another thread than the one that had it last.
-    /// The first acquisition of all counts.
+    /// The first acquisition of all counts. Always 0 without a lock.
     #[must_use]
     pub fn switches(&self) -> u64 {
         self.lock().switch_number()
     }
 
     fn take(&self, me: ThreadId, mut lane: Option<&mut Lane>) {
+        if self.free_threaded {
+            return lane.into_iter().for_each(|lane| lane.enter(State::Run));
+        }
         let mut rules = self.lock();
         let mut next = rules.try_take(me);
         if let (Take::Wait(_), Some(lane)) = (&next, &mut lane) {
@@ -120,6 +136,9 @@ impl Gil {
             (Some(lane), None) => lane.leave(),
             (None, _) => {}
         };
+        if self.free_threaded {
+            return record(next);
+        }
         let mut rules = self.lock();
         let released = rules.release(me);
         let forced = released == Released::WakeAndWaitForSwitch;
@@ -168,6 +187,8 @@ impl Default for Gil {
 pub struct Token<'a> {
     gil: &'a Gil,
     me: ThreadId,
+    /// What it has executed since the last drop, where ticks count.
+    ticks: u32,
     lane: Option<&'a mut Lane>,
     /// Only the thread that took the lock may release it: a token is not `Send`.
     on_this_thread: PhantomData<*const ()>,
@@ -177,7 +198,7 @@ impl<'a> Token<'a> {
     fn acquire(gil: &'a Gil, mut lane: Option<&'a mut Lane>) -> Self {
         let me = this_thread();
         gil.take(me, lane.as_deref_mut());
-        Token { gil, me, lane, on_this_thread: PhantomData }
+        Token { gil, me, ticks: 0, lane, on_this_thread: PhantomData }
     }
 
     /// Where a running thread lets another one in, if one has asked for the lock: it releases
@@ -187,6 +208,26 @@ impl<'a> Token<'a> {
     #[inline]
     pub fn check_point(&mut self) {
         if self.gil.drop_request.load(Ordering::Relaxed) {
+            self.give_way();
+        }
+    }
+
+    /// Says that the thread has executed such a site of a program that is written as Python is:
+    /// a check point if the [`CheckPoints`] of the lock have one there, or a tick where ticks
+    /// count.
+    #[inline]
+    pub fn executed(&mut self, site: Site) {
+        match self.gil.check_points {
+            CheckPoints::Ticks(ticks) => self.tick(ticks),
+            check_points if check_points.follow(site) => self.check_point(),
+            _ => {}
+        }
+    }
+
+    fn tick(&mut self, ticks: u32) {
+        self.ticks += 1;
+        if self.ticks >= ticks {
+            self.ticks = 0;
             self.give_way();
         }
     }

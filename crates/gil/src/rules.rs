@@ -16,33 +16,17 @@
 //! What needs no state is the driver's part:
 //!
 //! - A check point looks at [`drop_requested`](Rules::drop_requested); on a request it releases
-//!   and takes. Code without a check point is never interrupted.
+//!   and takes. Where the check points are is [`CheckPoints`]. Code without one is never
+//!   interrupted.
 //! - A blocking call is a release, the call, and a take.
 //! - A forked child makes new `Rules`; the thread that forked, the only one there, takes them.
 
+use crate::{CheckPoints, Settings};
 use std::time::Duration;
 
 /// Names a thread to the rules. Two threads that use one lock never share a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ThreadId(pub usize);
-
-/// What can be chosen about a lock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
-    /// How long a waiter waits before it asks the holder to drop the lock: a time-out, not a
-    /// quantum. Less than 1 us acts as 1 us. Python's `sys.setswitchinterval`.
-    pub interval: Duration,
-    /// Whether a thread that dropped the lock on request waits until another one had it.
-    /// CPython is always built so; without it, the thread that dropped the lock mostly wins it back.
-    pub forced_switching: bool,
-}
-
-impl Default for Settings {
-    /// CPython's: 5 ms, and forced switching.
-    fn default() -> Self {
-        Settings { interval: Duration::from_millis(5), forced_switching: true }
-    }
-}
 
 /// What a thread that wants the lock does next.
 #[must_use]
@@ -113,10 +97,13 @@ impl Rules {
         }
     }
 
-    /// How long a waiter waits before it looks again.
+    /// How long a waiter waits before it looks again: for ever where ticks count, and nobody asks.
     #[must_use]
     pub fn interval(&self) -> Duration {
-        self.settings.interval.max(Duration::from_micros(1))
+        match self.settings.check_points {
+            CheckPoints::Ticks(_) => Duration::MAX,
+            _ => self.settings.interval.max(Duration::from_micros(1)),
+        }
     }
 
     /// The thread that has the lock.

@@ -1,9 +1,10 @@
 //! The lock on real threads. No test asserts that something was quick: a deadline, far above
 //! what any machine needs, turns a thread that is blocked for ever into a failure.
 
-use gil::{Gil, Settings};
+use gil::{CheckPoints, Gil, Settings, Site};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -158,6 +159,115 @@ fn o10_no_turn_is_shorter_than_the_interval() {
                 assert!(turn.end - turn.start >= interval, "{turn:?}");
             }
         }
+    });
+}
+
+/// Whether a thread that asks at once gets the lock while its holder executes such sites for
+/// ever. If it does not, the holder gives up after many.
+fn another_gets_in(check_points: CheckPoints, site: Site) -> bool {
+    let gil =
+        Gil::with(Settings { interval: Duration::ZERO, check_points, ..Settings::default() });
+    let (there, other_ran) = (AtomicBool::new(false), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let mut token = gil.acquire();
+        scope.spawn(|| {
+            there.store(true, Ordering::Relaxed);
+            let _token = gil.acquire();
+            other_ran.store(true, Ordering::Relaxed);
+        });
+        while !there.load(Ordering::Relaxed) {
+            thread::yield_now();
+        }
+        let has_one =
+            check_points.follow(site) || matches!(check_points, CheckPoints::Ticks(_));
+        let mut executed = 0;
+        while !other_ran.load(Ordering::Relaxed) && (has_one || executed < 20_000_000) {
+            token.executed(site);
+            executed += 1;
+        }
+        other_ran.load(Ordering::Relaxed)
+    })
+}
+
+#[test]
+fn the_check_points_say_where_another_thread_gets_in() {
+    ends(|| {
+        use CheckPoints::{BackEdgesAndCalls, EveryInstruction, Never, Ticks};
+        for (check_points, expected) in [
+            (EveryInstruction, [true, true, true]),
+            (BackEdgesAndCalls, [false, true, true]),
+            (Ticks(100), [true, true, true]),
+            (Never, [false, false, false]),
+        ] {
+            let sites = [Site::Instruction, Site::BackEdge, Site::Call];
+            let got_in = sites.map(|site| another_gets_in(check_points, site));
+            assert_eq!(got_in, expected, "{check_points:?}");
+        }
+    });
+}
+
+#[test]
+fn where_ticks_count_the_lock_is_dropped_after_each_so_many_wanted_or_not() {
+    for (ticks, drops) in [(100, 10), (1, 1_000), (0, 1_000), (1_001, 0)] {
+        let gil = Gil::with(Settings {
+            check_points: CheckPoints::Ticks(ticks),
+            ..Settings::default()
+        });
+        let timeline = Timeline::new();
+        let mut lane = timeline.lane("test", "A");
+        let mut token = gil.acquire_on(&mut lane);
+        (0..1_000).for_each(|_| token.executed(Site::Instruction));
+        drop(token);
+        drop(lane);
+        assert_eq!(timeline.threads()[0].spans.len(), drops + 1, "{ticks} ticks");
+        assert_eq!(gil.switches(), 1);
+    }
+}
+
+#[test]
+fn where_ticks_count_nobody_asks() {
+    ends(|| {
+        let check_points = CheckPoints::Ticks(u32::MAX);
+        let interval = Duration::ZERO;
+        let gil = Gil::with(Settings { interval, check_points, ..Settings::default() });
+        let (there, others) = (AtomicBool::new(false), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            let mut token = gil.acquire();
+            scope.spawn(|| {
+                there.store(true, Ordering::Relaxed);
+                let _token = gil.acquire();
+                others.fetch_add(1, Ordering::Relaxed);
+            });
+            while !there.load(Ordering::Relaxed) {
+                thread::yield_now();
+            }
+            // A request, if there were one, would be followed here, whatever the policy.
+            (0..20_000_000).for_each(|_| token.check_point());
+            assert_eq!(others.load(Ordering::Relaxed), 0);
+        });
+    });
+}
+
+#[test]
+fn without_a_lock_threads_run_side_by_side() {
+    ends(|| {
+        let gil = Gil::free_threaded();
+        let inside = Barrier::new(3);
+        let timeline = Timeline::new();
+        thread::scope(|scope| {
+            for name in ["A", "B", "C"] {
+                let (gil, inside, mut lane) = (&gil, &inside, timeline.lane("test", name));
+                scope.spawn(move || {
+                    let mut token = gil.acquire_on(&mut lane);
+                    // Nobody passes before all three have their tokens.
+                    inside.wait();
+                    token.check_point();
+                    token.allow_threads(|| ());
+                });
+            }
+        });
+        assert_eq!(timeline.peak(State::Run), 3);
+        assert_eq!(gil.switches(), 0);
     });
 }
 

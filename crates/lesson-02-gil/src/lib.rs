@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use gil::Settings;
-use simulator::{Lock, Process, Scenario, Thread};
+use simulator::{Process, Scenario, Thread};
 
 /// The lock of Python 3.10 and later, asked for after this interval.
 #[must_use]
-pub fn asked_after(interval: Duration) -> Lock {
-    Lock { settings: Settings { interval, ..Settings::default() }, ..Lock::default() }
+pub fn asked_after(interval: Duration) -> Settings {
+    Settings { interval, ..Settings::default() }
 }
 
 /// One process on two cores, to its end. `None` is a free-threaded build.
 #[must_use]
-pub fn scenario(lock: Option<Lock>, threads: Vec<Thread>, seed: u64) -> Scenario {
+pub fn scenario(lock: Option<Settings>, threads: Vec<Thread>, seed: u64) -> Scenario {
     let process = Process { name: "GIL".into(), lock, threads };
     Scenario { processes: vec![process], seed, ..Scenario::default() }
 }

@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 use std::{fmt, io, thread};
 
-use gil::{Gil, Token};
+use gil::Gil;
 use ipc::Pipe;
 use process_pool::{Failed, Task};
 use serde::{Deserialize, Serialize};
@@ -115,10 +115,8 @@ impl Task for Crew {
         let faulty = fault.and_then(|fault| Some((fault, take.next()?)));
         match inside {
             Inside::Process => alone(faulty, take, &words),
-            Inside::Threads => threads(faulty, take, &words, time_out, None),
-            Inside::ThreadsUnderGil => {
-                threads(faulty, take, &words, time_out, Some(&Gil::new()))
-            }
+            Inside::Threads => threads(faulty, take, &words, time_out, &Gil::free_threaded()),
+            Inside::ThreadsUnderGil => threads(faulty, take, &words, time_out, &Gil::new()),
             Inside::AsyncTasks => async_tasks(faulty, take, words, time_out)?,
         }
         Ok(())
@@ -150,33 +148,33 @@ fn threads(
     bystanders: impl Iterator<Item = Turn>,
     words: &Pipe<Word, ()>,
     time_out: Duration,
-    gil: Option<&Gil>,
+    gil: &Gil,
 ) {
     thread::scope(|scope| {
         for turn in bystanders {
             scope.spawn(move || {
-                let mut lock = gil.map(Gil::acquire);
+                let mut token = gil.acquire();
                 say(words, &Word::Here);
-                _ = unlocked(&mut lock, || turn.blocking_recv());
+                _ = token.allow_threads(|| turn.blocking_recv());
                 say(words, &Word::Done(answer()));
             });
         }
         let Some((fault, turn)) = faulty else { return };
         let (say_endless, endless) = mpsc::channel();
         let faulty = scope.spawn(move || {
-            let mut lock = gil.map(Gil::acquire);
+            let mut token = gil.acquire();
             say(words, &Word::Here);
-            _ = unlocked(&mut lock, || turn.blocking_recv());
+            _ = token.allow_threads(|| turn.blocking_recv());
             if fault.is_endless() {
                 // Under a lock it is in hand here: nobody gets in between this word and the loop.
                 say(words, &Word::Endless);
                 _ = say_endless.send(());
             }
-            fault.commit(|| lock.iter_mut().for_each(Token::check_point))
+            fault.commit(|| token.check_point())
         });
         // This thread is one of the interpreter's too: it needs the lock back to say a word.
-        let mut lock = gil.map(Gil::acquire);
-        let report = unlocked(&mut lock, || match endless.recv() {
+        let mut token = gil.acquire();
+        let report = token.allow_threads(|| match endless.recv() {
             // A thread cannot be joined with a time-out: a channel can be waited for so.
             Ok(()) => match endless.recv_timeout(time_out) {
                 Err(RecvTimeoutError::Timeout) => Report::RunsOn,
@@ -186,14 +184,6 @@ fn threads(
         });
         say(words, &Word::Noticed(report));
     });
-}
-
-/// Does something without the lock, where there is one.
-fn unlocked<R>(lock: &mut Option<Token<'_>>, f: impl FnOnce() -> R) -> R {
-    match lock {
-        Some(token) => token.allow_threads(f),
-        None => f(),
-    }
 }
 
 fn async_tasks(

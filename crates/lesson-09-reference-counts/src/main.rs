@@ -21,8 +21,8 @@ use gil::{Gil, Settings};
 use lesson_09_reference_counts::{
     Atomic, Biased, Counts, Me, Op, Plain, Played, Queues, Regime, Script, Step, Verdict,
 };
+use simulator::INCREMENT;
 use simulator::explorer::Program;
-use simulator::{INCREMENT, Lock};
 use tasks::grouped;
 use tasks::measure::{Stopwatch, median_and_spread};
 use timeline::{State, Timeline};
@@ -92,7 +92,7 @@ fn two_threads_count_at_once() -> Result<()> {
         let threads = ["a", "b"].map(|name| (name.into(), INCREMENT.to_vec())).into();
         Program { lock, threads }.explore().map(|all| (all.losing(), all.interleavings()))
     };
-    let (free, locked) = (explored(None)?, explored(Some(Lock::default()))?);
+    let (free, locked) = (explored(None)?, explored(Some(Settings::default()))?);
     println!(
         "   As bytecode: {} of {} orders lose one; under the GIL since 3.10",
         free.0, free.1

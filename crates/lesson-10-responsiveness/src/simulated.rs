@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gil::Settings;
-use simulator::{Error, Instruction, Lock, Process, Run, Scenario, Step, Thread, What};
+use simulator::{Error, Instruction, Process, Run, Scenario, Step, Thread, What};
 
 use crate::Args;
 use crate::design::Design;
@@ -26,10 +26,7 @@ pub fn watch(design: Design, args: &Args) -> Result<Watched, Error> {
     // The answer is written down: that is how the trace shows when it is there.
     work.push(Step::Bytecode(vec![Instruction::Store]));
 
-    let lock = Lock {
-        settings: Settings { interval: args.interval, ..Settings::default() },
-        ..Lock::default()
-    };
+    let lock = Settings { interval: args.interval, ..Settings::default() };
     let process =
         |name: &str, threads| Process { name: name.into(), lock: Some(lock), threads };
     let mut worker = None;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use gil::Settings;
 use ipc::{Pipe, pipe};
 use lesson_11_web_server::load::{self, Client, Load, is_refused};
 use lesson_11_web_server::server::{Port, Server, listen, listen_beside};
@@ -19,7 +20,7 @@ use lesson_11_web_server::site::{DEADLINE, Locks, MOST_SQUARES, Site};
 use lesson_11_web_server::wrk;
 use process_pool::{Failed, Process, Task, serve};
 use serde::{Deserialize, Serialize};
-use simulator::{Lock, Scenario, Step, Thread};
+use simulator::{Scenario, Step, Thread};
 use tasks::grouped;
 use tasks::measure::{pictures_on_stderr, short};
 
@@ -160,7 +161,7 @@ fn virtual_rate(args: &Args, threads: usize, locks: Locks) -> Result<u128> {
     let name = |n| format!("worker {n}");
     let threads: Vec<_> = (0..threads).map(|n| Thread::new(name(n), script.clone())).collect();
     let answers = u128::from(ROUNDS) * threads.len() as u128;
-    let lock = (locks == Locks::One).then(Lock::default);
+    let lock = (locks == Locks::One).then(Settings::default);
     let process = simulator::Process { name: "server".into(), lock, threads };
     let end = Scenario { processes: vec![process], ..Scenario::default() }.run()?.end;
     Ok(answers * 1_000_000_000 / end.as_nanos())

@@ -3,7 +3,8 @@
 use std::iter;
 use std::time::Duration;
 
-use simulator::{Error, Lock, Machine, Process, Run, Scenario, Step, Thread, What};
+use gil::Settings;
+use simulator::{Error, Machine, Process, Run, Scenario, Step, Thread, What};
 use tasks::measure::short;
 
 use crate::costs::Costs;
@@ -100,7 +101,7 @@ pub fn predict(
     computer: Computer,
     costs: &Costs,
 ) -> Result<Prediction, Error> {
-    let lock = computer.gil.then(Lock::default);
+    let lock = computer.gil.then(Settings::default);
     let mut processes: Vec<_> = model
         .deal(workload, computer)
         .iter()

@@ -4,7 +4,8 @@
 //! stretch on a core, a sleep or a wake-up that ends. Figures are the best of the rounds: what
 //! else runs on the machine only makes them worse.
 
-use simulator::{INCREMENT, Lock, Machine, Process, Scenario, Step, Thread};
+use gil::Settings;
+use simulator::{INCREMENT, Machine, Process, Scenario, Step, Thread};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ fn main() -> ExitCode {
 
     let mixes: [(&str, Scenario); 4] = [
         ("increments, 2 threads, no lock", increments(2, None, 300_000)),
-        ("increments, 2 threads, one lock", increments(2, Some(Lock::default()), 300_000)),
+        ("increments, 2 threads, one lock", increments(2, Some(Settings::default()), 300_000)),
         ("CPU, 8 threads, one lock", computing(8, 100)),
         ("CPU and I/O, 64 threads, one lock", mixed(64, 10)),
     ];
@@ -65,7 +66,7 @@ fn best(scenario: &Scenario) -> (f64, u64) {
     (best, steps)
 }
 
-fn scenario(lock: Option<Lock>, seconds: u64, scripts: Vec<Vec<Step>>) -> Scenario {
+fn scenario(lock: Option<Settings>, seconds: u64, scripts: Vec<Vec<Step>>) -> Scenario {
     let threads = scripts.into_iter().enumerate();
     let threads = threads.map(|(number, script)| Thread::new(number.to_string(), script));
     Scenario {
@@ -76,14 +77,14 @@ fn scenario(lock: Option<Lock>, seconds: u64, scripts: Vec<Vec<Step>>) -> Scenar
     }
 }
 
-fn increments(threads: usize, lock: Option<Lock>, times: u64) -> Scenario {
+fn increments(threads: usize, lock: Option<Settings>, times: u64) -> Scenario {
     let script = vec![Step::Loop(times, vec![Step::Bytecode(INCREMENT.to_vec())])];
     scenario(lock, 100, vec![script; threads])
 }
 
 fn computing(threads: usize, seconds: u64) -> Scenario {
     let script = vec![Step::Compute(Duration::MAX)];
-    scenario(Some(Lock::default()), seconds, vec![script; threads])
+    scenario(Some(Settings::default()), seconds, vec![script; threads])
 }
 
 /// Every other thread computes; the others wait 1 ms for an answer and compute for 0.1 ms.
@@ -92,7 +93,7 @@ fn mixed(threads: usize, seconds: u64) -> Scenario {
         vec![Step::Io(Duration::from_millis(1)), Step::Compute(Duration::from_micros(100))];
     let scripts = [vec![Step::Compute(Duration::MAX)], vec![Step::Loop(u64::MAX, round)]];
     scenario(
-        Some(Lock::default()),
+        Some(Settings::default()),
         seconds,
         scripts.into_iter().cycle().take(threads).collect(),
     )

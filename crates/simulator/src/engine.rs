@@ -8,7 +8,8 @@ use crate::agenda::{Agenda, NEVER};
 use crate::random::SplitMix64;
 use crate::run::Named;
 use crate::script::{Checks, Code, FOREVER, Op, nanos};
-use crate::{CheckPoints, Error, Event, Instruction, Run, Scenario, What, schedule};
+use crate::{Error, Event, Instruction, Run, Scenario, What, schedule};
+use gil::CheckPoints;
 use gil::rules::{Released, Rules, Take, ThreadId, Waiter};
 use std::collections::VecDeque;
 use std::mem;
@@ -108,7 +109,7 @@ impl Engine {
         let mut names = Vec::new();
         for (number, process) in scenario.processes.iter().enumerate() {
             let lock = process.lock.as_ref();
-            let rules = lock.map(|lock| Rules::new(lock.settings));
+            let rules = lock.copied().map(Rules::new);
             let ticks = match lock.map(|lock| lock.check_points) {
                 Some(CheckPoints::Ticks(ticks)) => u64::from(ticks.max(1)),
                 _ => 0,

@@ -18,8 +18,9 @@
 //! # Ok::<(), simulator::Error>(())
 //! ```
 
-use crate::{CheckPoints, Error, Instruction, Lock, Schedule, schedule};
+use crate::{Error, Instruction, Schedule, schedule};
 use gil::rules::{Released, Rules, Take, ThreadId, Waiter};
+use gil::{CheckPoints, Settings};
 use std::collections::BTreeMap;
 use std::mem;
 
@@ -27,7 +28,7 @@ use std::mem;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
     /// The global lock, if there is one. Its interval does not matter here.
-    pub lock: Option<Lock>,
+    pub lock: Option<Settings>,
     /// Each with its name.
     pub threads: Vec<(String, Vec<Instruction>)>,
 }
@@ -187,7 +188,7 @@ impl<'a> State<'a> {
         let threads = program.threads.iter();
         State {
             program,
-            rules: program.lock.map(|lock| Rules::new(lock.settings)),
+            rules: program.lock.map(Rules::new),
             counter: 0,
             threads: threads
                 .map(|(_, code)| Thread { executed: 0, value: 0, phase: phase(code) })
@@ -236,7 +237,7 @@ impl<'a> State<'a> {
         };
         let check_point = match check_points {
             CheckPoints::Ticks(ticks) => thread.executed.is_multiple_of(ticks.max(1) as usize),
-            policy => rules.drop_requested() && policy.follows(instruction),
+            policy => rules.drop_requested() && policy.follow(instruction.site()),
         };
         if !over && !check_point {
             return Phase::Runs;

@@ -7,14 +7,14 @@
 //! named first, and nothing depends on addresses or on the order of a hash table.
 //!
 //! ```
-//! use simulator::{Lock, Process, Scenario, Step, Thread};
+//! use simulator::{Process, Scenario, Settings, Step, Thread};
 //! use std::time::Duration;
 //!
 //! let ms = Duration::from_millis;
 //! let run = Scenario {
 //!     processes: vec![Process {
 //!         name: "python".into(),
-//!         lock: Some(Lock::default()),
+//!         lock: Some(Settings::default()),
 //!         threads: vec![
 //!             Thread::new("cpu", [Step::Compute(ms(50))]),
 //!             Thread::new("io", [Step::Io(ms(1)), Step::Compute(ms(1))]),
@@ -42,7 +42,8 @@ mod scenario;
 mod schedule;
 mod script;
 
+pub use gil::{CheckPoints, Settings};
 pub use run::{Event, Run, What};
-pub use scenario::{CheckPoints, Lock, Machine, Process, Scenario, Thread};
+pub use scenario::{Machine, Process, Scenario, Thread};
 pub use schedule::{Error, Schedule};
 pub use script::{BODY, INCREMENT, Instruction, Step};

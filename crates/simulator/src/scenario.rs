@@ -1,5 +1,5 @@
 use crate::engine::Engine;
-use crate::{Error, Instruction, Run, Schedule, Step};
+use crate::{Error, Run, Schedule, Step};
 use gil::Settings;
 use std::time::Duration;
 
@@ -58,48 +58,9 @@ pub struct Process {
     /// For pictures.
     pub name: String,
     /// The global lock; a free-threaded build has none.
-    pub lock: Option<Lock>,
+    pub lock: Option<Settings>,
     /// In order of their numbers, which count on from process to process.
     pub threads: Vec<Thread>,
-}
-
-/// A global lock, and where its holder looks whether another thread wants it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Lock {
-    /// Those of the rules.
-    pub settings: Settings,
-    /// Where a running thread looks.
-    pub check_points: CheckPoints,
-}
-
-/// Where a thread that executes bytecode lets another one in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum CheckPoints {
-    /// Between any two instructions: Python 3.2 to 3.9, which skip the check behind a few that
-    /// only move a local or a constant (`FAST_DISPATCH` in `ceval.c`).
-    EveryInstruction,
-    /// At the back edge of a loop and after a call: Python 3.10 and later.
-    #[default]
-    BackEdgesAndCalls,
-    /// After so many instructions, wanted or not: before Python 3.2, where it was 100. Nobody
-    /// asks, the thread takes the lock back at once, and each thread counts for itself. 0 acts
-    /// as 1.
-    Ticks(u32),
-    /// Nowhere: only a blocking call, native code or the end gives the lock away.
-    Never,
-}
-
-impl CheckPoints {
-    /// Whether there is one behind an instruction.
-    pub(crate) fn follows(self, instruction: Instruction) -> bool {
-        match self {
-            CheckPoints::EveryInstruction => true,
-            CheckPoints::BackEdgesAndCalls => {
-                matches!(instruction, Instruction::JumpBack | Instruction::Call)
-            }
-            CheckPoints::Ticks(_) | CheckPoints::Never => false,
-        }
-    }
 }
 
 /// A name and a script.

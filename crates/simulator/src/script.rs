@@ -1,6 +1,6 @@
 use crate::What;
 use crate::agenda::NEVER;
-use crate::scenario::{CheckPoints, Lock};
+use gil::{CheckPoints, Settings, Site};
 use std::time::Duration;
 
 /// One step of a thread.
@@ -66,6 +66,16 @@ impl Instruction {
         }
     }
 
+    /// What it is to the [`CheckPoints`].
+    #[must_use]
+    pub fn site(self) -> Site {
+        match self {
+            Instruction::JumpBack => Site::BackEdge,
+            Instruction::Call => Site::Call,
+            _ => Site::Instruction,
+        }
+    }
+
     /// Whether it changes the counter.
     pub(crate) fn updates(self) -> bool {
         matches!(self, Instruction::Store | Instruction::AtomicAdd)
@@ -128,7 +138,7 @@ pub(crate) struct Code {
 }
 
 impl Code {
-    pub fn new(script: &[Step], lock: Option<&Lock>, instruction: u64) -> Self {
+    pub fn new(script: &[Step], lock: Option<&Settings>, instruction: u64) -> Self {
         let policy = lock.map_or(CheckPoints::Never, |lock| lock.check_points);
         let mut compiler = Compiler {
             policy,
@@ -215,7 +225,7 @@ impl Compiler {
     fn checks(&self, instruction: Instruction, time: u64) -> Checks {
         match self.policy {
             CheckPoints::Ticks(_) => Checks::Ticks,
-            policy if policy.follows(instruction) && time > 0 => Checks::Every(time),
+            policy if policy.follow(instruction.site()) && time > 0 => Checks::Every(time),
             _ => Checks::Never,
         }
     }

@@ -1,21 +1,21 @@
 //! Oracle O12, and what else follows from running every interleaving.
 
-use gil::Settings;
+use gil::{CheckPoints, Settings};
 use simulator::Instruction::{Add, AtomicAdd, Call, Const, JumpBack, Load, Store};
 use simulator::explorer::{Outcomes, Program, every};
-use simulator::{CheckPoints, Error, INCREMENT, Instruction, Lock, Schedule};
+use simulator::{Error, INCREMENT, Instruction, Schedule};
 
 /// Two rounds of a loop, as far as they matter: `for _ in range(2): counter += 1`.
 const TWICE: [Instruction; 9] = [Load, Const, Add, Store, JumpBack, Load, Const, Add, Store];
 
-fn program(lock: Option<Lock>, threads: &[&[Instruction]]) -> Program {
+fn program(lock: Option<Settings>, threads: &[&[Instruction]]) -> Program {
     let names = ["a", "b", "c"].map(str::to_owned);
     let threads = names.into_iter().zip(threads.iter().map(|code| code.to_vec()));
     Program { lock, threads: threads.collect() }
 }
 
 fn under(check_points: CheckPoints, threads: &[&[Instruction]]) -> Program {
-    program(Some(Lock { check_points, ..Lock::default() }), threads)
+    program(Some(Settings { check_points, ..Settings::default() }), threads)
 }
 
 fn explore(program: &Program) -> Outcomes {
@@ -61,7 +61,7 @@ fn o12_under_the_lock_without_a_check_point_inside_none_is_lost() {
 fn o12_with_a_check_point_between_instructions_an_update_can_be_lost() {
     for forced_switching in [true, false] {
         let settings = Settings { forced_switching, ..Settings::default() };
-        let lock = Lock { settings, check_points: CheckPoints::EveryInstruction };
+        let lock = Settings { check_points: CheckPoints::EveryInstruction, ..settings };
         let outcomes = explore(&program(Some(lock), &[&INCREMENT, &INCREMENT]));
         assert!(outcomes.losing() > 0 && outcomes.losing() < outcomes.interleavings());
     }
@@ -98,7 +98,7 @@ fn ticks_let_another_thread_in_only_between_drop_and_take() {
 
 #[test]
 fn o12_an_atomic_addition_is_never_lost() {
-    for lock in [None, Some(Lock::default())] {
+    for lock in [None, Some(Settings::default())] {
         let code = [AtomicAdd, JumpBack, AtomicAdd];
         let outcomes = explore(&program(lock, &[&code, &code]));
         assert_eq!(outcomes.losing(), 0);
@@ -153,7 +153,8 @@ fn o16_every_interleaving_comes_to_an_end() {
             CheckPoints::Never,
         ] {
             let settings = Settings { forced_switching, ..Settings::default() };
-            let outcomes = explore(&program(Some(Lock { settings, check_points }), &codes));
+            let outcomes =
+                explore(&program(Some(Settings { check_points, ..settings }), &codes));
             assert!(outcomes.interleavings() > 1);
         }
     }

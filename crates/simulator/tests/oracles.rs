@@ -4,12 +4,11 @@
 //! scenario that fails is printed with its seed and its schedule, which lead to the same run
 //! again (`a_run_can_be_replayed_by_its_schedule`). O12 is the explorer's.
 
-use gil::Settings;
+use gil::{CheckPoints, Settings};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 use simulator::{
-    BODY, CheckPoints, Event, INCREMENT, Instruction, Lock, Machine, Process, Run, Scenario,
-    Step, Thread, What,
+    BODY, Event, INCREMENT, Instruction, Machine, Process, Run, Scenario, Step, Thread, What,
 };
 use std::ops::Range;
 use std::time::Duration;
@@ -40,10 +39,11 @@ fn check_points() -> impl Strategy<Value = CheckPoints> {
     ]
 }
 
-fn lock() -> impl Strategy<Value = Lock> {
+fn lock() -> impl Strategy<Value = Settings> {
     (micros(0..1_000), any::<bool>(), check_points()).prop_map(
-        |(interval, forced_switching, check_points)| Lock {
-            settings: Settings { interval, forced_switching },
+        |(interval, forced_switching, check_points)| Settings {
+            interval,
+            forced_switching,
             check_points,
         },
     )
@@ -83,7 +83,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// Up to two processes, with locks or without, of up to four threads each.
 fn scenario(
-    lock: impl Strategy<Value = Option<Lock>>,
+    lock: impl Strategy<Value = Option<Settings>>,
     threads: Range<usize>,
 ) -> impl Strategy<Value = Scenario> {
     let script = prop::collection::vec(step(), 0..5);
@@ -111,7 +111,7 @@ fn any_scenario() -> impl Strategy<Value = Scenario> {
 }
 
 /// The events of each process with a lock, and that lock.
-fn locked<'a>(scenario: &'a Scenario, run: &'a Run) -> Vec<(Lock, Vec<Event>)> {
+fn locked<'a>(scenario: &'a Scenario, run: &'a Run) -> Vec<(Settings, Vec<Event>)> {
     let mut first = 0;
     let mut parts = Vec::new();
     for process in &scenario.processes {
@@ -179,7 +179,7 @@ proptest! {
     fn o3_and_o4_a_request_follows_a_whole_interval_without_a_switch(scenario in any_scenario()) {
         holds(&scenario, |scenario, run| {
             for (lock, events) in locked(scenario, run) {
-                let interval = nanos(lock.settings.interval).max(1_000);
+                let interval = nanos(lock.interval).max(1_000);
                 let mut switches = 0;
                 let mut begun = vec![None; 10];
                 for event in events {
@@ -214,7 +214,7 @@ proptest! {
                             let mut rest = events[place + 1..].iter();
                             let next = rest.find(|next| next.thread == event.thread);
                             let waits = next.is_some_and(|next| next.what == What::Force);
-                            let must = requested && lock.settings.forced_switching;
+                            let must = requested && lock.forced_switching;
                             check(waits == must, || format!("{event:?}, then {next:?}"))?;
                             forced = must.then_some(event.thread);
                         }
@@ -254,7 +254,7 @@ proptest! {
     #[test]
     fn o9_without_a_check_point_only_a_call_that_gives_the_lock_up_ends_a_turn(
         scenario in scenario(
-            lock().prop_map(|lock| Some(Lock { check_points: CheckPoints::Never, ..lock })),
+            lock().prop_map(|lock| Some(Settings { check_points: CheckPoints::Never, ..lock })),
             1..5,
         ),
     ) {
@@ -288,14 +288,14 @@ proptest! {
         let thread = |name: usize| Thread::new(name.to_string(), [Step::Compute(Duration::MAX)]);
         let process = Process {
             name: "p".into(),
-            lock: Some(Lock { settings, check_points }),
+            lock: Some(Settings { check_points, ..settings }),
             threads: (0..threads).map(thread).collect(),
         };
         let until = Some(Duration::from_millis(20));
         let processes = vec![process];
         let scenario = Scenario { machine, processes, until, seed, ..Scenario::default() };
         holds(&scenario, |scenario, run| {
-            let settings = scenario.processes[0].lock.map(|lock| lock.settings).unwrap();
+            let settings = scenario.processes[0].lock.unwrap();
             let interval = settings.interval.max(Duration::from_micros(1));
             let turns = run.turns(0);
             let short = turns.iter().find(|turn| **turn < interval);
@@ -325,7 +325,7 @@ proptest! {
             machine: Machine { wake_up, instruction, ..Machine::default() },
             processes: vec![Process {
                 name: "p".into(),
-                lock: Some(Lock { settings, check_points }),
+                lock: Some(Settings { check_points, ..settings }),
                 threads: vec![
                     Thread::new("cpu", [Step::Compute(Duration::MAX)]),
                     Thread::new("io", [Step::Loop(5, vec![Step::Io(io)])]),
@@ -361,7 +361,7 @@ proptest! {
             machine,
             processes: vec![Process {
                 name: "p".into(),
-                lock: Some(Lock { settings, check_points }),
+                lock: Some(Settings { check_points, ..settings }),
                 threads: threads
                     .map(|(name, rounds)| Thread::new(name.to_string(), script(*rounds)))
                     .collect(),
@@ -379,7 +379,7 @@ proptest! {
         let mut with = |interval| {
             for process in &mut scenario.processes {
                 if let Some(lock) = &mut process.lock {
-                    lock.settings.interval = interval;
+                    lock.interval = interval;
                 }
             }
             scenario.run().unwrap()
@@ -468,7 +468,7 @@ fn random_scenarios_show_what_the_oracles_ask_about() {
 }
 
 /// Two threads under a lock, on two cores.
-fn pair(lock: Lock, scripts: [Vec<Step>; 2], until: Duration, seed: u64) -> Scenario {
+fn pair(lock: Settings, scripts: [Vec<Step>; 2], until: Duration, seed: u64) -> Scenario {
     let [a, b] = scripts;
     Scenario {
         processes: vec![Process {
@@ -494,7 +494,7 @@ fn o7_a_holder_that_releases_often_keeps_a_waiter_from_ever_asking() {
     for seed in 0..20 {
         let scripts = [barging.clone(), vec![Step::Compute(Duration::from_millis(1))]];
         let until = Duration::from_secs(1);
-        let run = pair(Lock::default(), scripts, until, seed).run().unwrap();
+        let run = pair(Settings::default(), scripts, until, seed).run().unwrap();
         let asked = run.events.iter().any(|event| event.what == What::Ask && event.thread == 1);
         assert!(!asked, "seed {seed}");
         longest = longest.max(run.timeline().shares()[1].longest_wait);
@@ -506,7 +506,7 @@ fn o7_a_holder_that_releases_often_keeps_a_waiter_from_ever_asking() {
 fn o9_native_code_that_keeps_the_lock_is_a_turn_as_long_as_the_call() {
     let call = Step::Native { time: Duration::from_millis(120), gives_lock: false };
     let scripts = [vec![call.clone(), call], vec![CPU]];
-    let run = pair(Lock::default(), scripts, Duration::from_millis(500), 1).run().unwrap();
+    let run = pair(Settings::default(), scripts, Duration::from_millis(500), 1).run().unwrap();
     // b asks during the call and has the lock right after it; a second call is as long.
     assert_eq!(run.turns(0)[0], Duration::from_millis(120));
     assert_eq!(run.turns(0)[2], Duration::from_millis(120));
@@ -515,8 +515,7 @@ fn o9_native_code_that_keeps_the_lock_is_a_turn_as_long_as_the_call() {
 #[test]
 fn o14_without_forced_switching_who_was_asked_mostly_wins_the_lock_back() {
     let longest_wait = |forced_switching| {
-        let settings = Settings { forced_switching, ..Settings::default() };
-        let lock = Lock { settings, ..Lock::default() };
+        let lock = Settings { forced_switching, ..Settings::default() };
         let until = Duration::from_secs(2);
         let run = pair(lock, [vec![CPU], vec![CPU]], until, 1).run().unwrap();
         let back = run.events.iter().any(|event| event.what == What::Take { switch: false });
@@ -531,6 +530,6 @@ fn o14_without_forced_switching_who_was_asked_mostly_wins_the_lock_back() {
 #[test]
 fn o1_at_most_one_thread_of_a_process_runs() {
     let scripts = [vec![CPU], vec![CPU]];
-    let run = pair(Lock::default(), scripts, Duration::from_millis(100), 1).run().unwrap();
+    let run = pair(Settings::default(), scripts, Duration::from_millis(100), 1).run().unwrap();
     assert_eq!(run.timeline().peak(State::Run), 1);
 }

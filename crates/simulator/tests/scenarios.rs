@@ -1,17 +1,17 @@
 //! What scenarios do, exactly: without delays every figure follows from the scripts.
 
-use gil::Settings;
+use gil::{CheckPoints, Settings};
 use simulator::Instruction::{Add, AtomicAdd, Call, Const, Load, Store};
 use simulator::explorer::Program;
 use simulator::{
-    CheckPoints, Error, INCREMENT, Instruction, Lock, Machine, Process, Run, Scenario, Step,
-    Thread, What,
+    Error, INCREMENT, Instruction, Machine, Process, Run, Scenario, Step, Thread, What,
 };
 use std::time::Duration;
 use timeline::State;
 
-const GIL: Option<Lock> = Some(Lock {
-    settings: Settings { interval: Duration::from_millis(5), forced_switching: true },
+const GIL: Option<Settings> = Some(Settings {
+    interval: Duration::from_millis(5),
+    forced_switching: true,
     check_points: CheckPoints::BackEdgesAndCalls,
 });
 
@@ -23,16 +23,16 @@ fn ns(ns: u64) -> Duration {
     Duration::from_nanos(ns)
 }
 
-fn policy(check_points: CheckPoints) -> Option<Lock> {
-    Some(Lock { check_points, ..Lock::default() })
+fn policy(check_points: CheckPoints) -> Option<Settings> {
+    Some(Settings { check_points, ..Settings::default() })
 }
 
-fn process(name: &str, lock: Option<Lock>, threads: &[(&str, &[Step])]) -> Process {
+fn process(name: &str, lock: Option<Settings>, threads: &[(&str, &[Step])]) -> Process {
     let threads = threads.iter().map(|(name, script)| Thread::new(*name, *script)).collect();
     Process { name: name.into(), lock, threads }
 }
 
-fn one(lock: Option<Lock>, threads: &[(&str, &[Step])]) -> Scenario {
+fn one(lock: Option<Settings>, threads: &[(&str, &[Step])]) -> Scenario {
     Scenario { processes: vec![process("p", lock, threads)], ..Scenario::default() }
 }
 
@@ -41,7 +41,7 @@ fn prompt(cores: usize) -> Machine {
     Machine { cores, wake_up: Duration::ZERO, ..Machine::default() }
 }
 
-fn promptly(cores: usize, lock: Option<Lock>, threads: &[(&str, &[Step])]) -> Run {
+fn promptly(cores: usize, lock: Option<Settings>, threads: &[(&str, &[Step])]) -> Run {
     Scenario { machine: prompt(cores), ..one(lock, threads) }.run().expect("it is sound")
 }
 
@@ -339,7 +339,7 @@ fn the_longest_times_are_no_overflow() {
                 instruction: longest,
             },
             ..one(
-                Some(Lock { settings, check_points }),
+                Some(Settings { check_points, ..settings }),
                 &[
                     ("a", &[Step::Io(longest), Step::Compute(longest)]),
                     ("b", &[Step::Native { time: longest, gives_lock: true }]),

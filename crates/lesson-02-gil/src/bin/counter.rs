@@ -5,19 +5,21 @@
 //! Python: `counter += 1` in threads. Page: `lessons/02-gil-in-depth.md`.
 
 use std::process;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
+use cli::Output;
+use gil::{CheckPoints, Gil, Settings};
 use lesson_02_gil::{asked_after, scenario};
 use simulator::explorer::Program;
-use simulator::{
-    CheckPoints, Error, INCREMENT, Instruction, Lock, Machine, Scenario, Schedule, Step, Thread,
-};
+use simulator::{Error, INCREMENT, Instruction, Machine, Scenario, Schedule, Step, Thread};
 
 /// Why the counter no longer loses.
 ///
 /// 1. Threads count up a common counter on the virtual clock. How many
-///    increments are missing?
+///    increments are missing? On stderr: the same code on real threads.
 /// 2. Threads a and b make one increment each, in every order that can be. How
 ///    many orders lose one?
 ///
@@ -45,6 +47,8 @@ struct Args {
     /// Who moves, one after another: a,a,b,b; then the first who can
     #[arg(long, value_name = "NAMES")]
     schedule: Option<String>,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -61,6 +65,8 @@ enum Policy {
 
 /// An instruction on the virtual clock. Slow: as many turns as real ones, and a shorter trace.
 const INSTRUCTION: Duration = Duration::from_micros(1);
+/// How long real threads count for one figure.
+const WINDOW: Duration = Duration::from_millis(50);
 
 fn main() -> cli::Result {
     let args: Args = cli::parse();
@@ -77,6 +83,13 @@ fn main() -> cli::Result {
     for policy in policies {
         let [plain, call, atomic] = bodies().map(|body| lost(&args, *policy, body));
         println!("   {:<15}{:>14}{:>14}{:>14}", policy.name(), plain?, call?, atomic?);
+    }
+    if !args.output.quiet {
+        eprintln!("   on {} real threads, as many as {WINDOW:?} are enough for:", args.threads);
+        for policy in policies {
+            let [plain, call, atomic] = bodies().map(|body| lost_live(&args, *policy, &body));
+            eprintln!("   {:<15}{plain:>12.1} %{call:>12.1} %{atomic:>12.1} %", policy.name());
+        }
     }
     println!("\n2. a and b count 1 each, in every order. Orders that lose an update:");
     for policy in policies {
@@ -101,6 +114,37 @@ fn lost(args: &Args, policy: Policy, body: Vec<Instruction>) -> Result<u64, Erro
     let machine = Machine { instruction: INSTRUCTION, ..Machine::default() };
     let scenario = scenario(policy.lock(args), threads, args.seed);
     Ok(Scenario { machine, ..scenario }.run()?.lost_updates(0))
+}
+
+/// The percentage lost where real threads execute the same instructions, under the same settings.
+fn lost_live(args: &Args, policy: Policy, body: &[Instruction]) -> f64 {
+    let gil = policy.lock(args).map_or_else(Gil::free_threaded, Gil::with);
+    let counter = AtomicU64::new(0);
+    let end = Instant::now() + WINDOW;
+    let count = || {
+        let mut token = gil.acquire();
+        let mut made = 0;
+        while Instant::now() < end {
+            let mut place = 0;
+            for instruction in body.iter().chain(&[Instruction::JumpBack]) {
+                match instruction {
+                    Instruction::Load => place = counter.load(Relaxed),
+                    Instruction::Add => place += 1,
+                    Instruction::Store => counter.store(place, Relaxed),
+                    Instruction::AtomicAdd => _ = counter.fetch_add(1, Relaxed),
+                    Instruction::Const | Instruction::Call | Instruction::JumpBack => {}
+                }
+                token.executed(instruction.site());
+            }
+            made += 1;
+        }
+        made
+    };
+    let made: u64 = thread::scope(|scope| {
+        let threads: Vec<_> = (0..args.threads).map(|_| scope.spawn(count)).collect();
+        threads.into_iter().map(|thread| thread.join().expect("it counts")).sum()
+    });
+    100.0 * (1.0 - counter.into_inner() as f64 / made.max(1) as f64)
 }
 
 fn explored(args: &Args, policy: Policy, body: Vec<Instruction>) -> Result<String, Error> {
@@ -130,12 +174,12 @@ impl Policy {
         value.get_name().to_owned()
     }
 
-    fn lock(self, args: &Args) -> Option<Lock> {
+    fn lock(self, args: &Args) -> Option<Settings> {
         let check_points = match self {
             Policy::EveryInstruction => CheckPoints::EveryInstruction,
             Policy::BackEdgesAndCalls => CheckPoints::BackEdgesAndCalls,
             Policy::FreeThreaded => return None,
         };
-        Some(Lock { check_points, ..asked_after(args.interval) })
+        Some(Settings { check_points, ..asked_after(args.interval) })
     }
 }

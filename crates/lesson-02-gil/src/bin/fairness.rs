@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use gil::{Gil, Settings};
-use lesson_02_gil::scenario;
-use simulator::{Error, Lock, Scenario, Step, Thread};
+use lesson_02_gil::{asked_after, scenario};
+use simulator::{Error, Scenario, Step, Thread};
 use tasks::cpu::sum_of_squares;
 use timeline::Timeline;
 
@@ -43,7 +43,7 @@ fn main() -> cli::Result {
         let switching =
             if forced_switching { "Forced switching" } else { "No forced switching" };
         println!("\n{number}. {switching}, virtual clock.");
-        let settings = Settings { interval: args.interval, forced_switching };
+        let settings = Settings { forced_switching, ..asked_after(args.interval) };
         print!("{}", simulated(&args, settings)?.shares_text());
         if !args.output.quiet {
             eprint!("   on real threads:\n{}", live(&args, settings).shares_text());
@@ -54,9 +54,8 @@ fn main() -> cli::Result {
 }
 
 fn simulated(args: &Args, settings: Settings) -> Result<Timeline, Error> {
-    let lock = Lock { settings, ..Lock::default() };
     let thread = |name| Thread::new(name, [Step::Compute(Duration::MAX)]);
-    let scenario = scenario(Some(lock), names(args).map(thread).collect(), args.seed);
+    let scenario = scenario(Some(settings), names(args).map(thread).collect(), args.seed);
     let run = Scenario { until: Some(args.time), ..scenario }.run()?;
     Ok(run.timeline())
 }

@@ -7,8 +7,9 @@
 use std::time::Duration;
 
 use clap::Parser;
+use gil::{CheckPoints, Settings};
 use lesson_02_gil::{asked_after, ms, scenario};
-use simulator::{CheckPoints, Error, Lock, Process, Run, Scenario, Step, Thread, What};
+use simulator::{Error, Process, Run, Scenario, Step, Thread, What};
 
 /// What a check point is worth. All of it on the virtual clock, with two cores.
 ///
@@ -58,14 +59,14 @@ fn main() -> cli::Result {
     show(&Scenario { processes, seed: args.seed, ..Scenario::default() }.run()?);
 
     println!("\n4. Cooperative: A computes and is never asked. B answers requests.");
-    let cooperative = Lock { check_points: CheckPoints::Never, ..lock };
+    let cooperative = Settings { check_points: CheckPoints::Never, ..lock };
     show(&under_one(&args, cooperative, [&compute(), &requests()])?);
 
     println!("\n5. Preemptive: B asks after {:?}, and A gives way.", args.interval);
     show(&under_one(&args, lock, [&compute(), &requests()])?);
 
     println!("\n6. Before Python 3.2: A gives way every 100 ticks, and is back at once.");
-    let ticks = Lock { check_points: CheckPoints::Ticks(100), ..lock };
+    let ticks = Settings { check_points: CheckPoints::Ticks(100), ..lock };
     show(&under_one(&args, ticks, [&compute(), &requests()])?);
 
     println!("\n{LEGEND}");
@@ -93,7 +94,7 @@ fn show(run: &Run) {
 }
 
 /// Threads A and B under one lock. B starts with a wait, so that A has the lock before it.
-fn under_one(args: &Args, lock: Lock, scripts: [&[Step]; 2]) -> Result<Run, Error> {
+fn under_one(args: &Args, lock: Settings, scripts: [&[Step]; 2]) -> Result<Run, Error> {
     let [a, b] = scripts;
     let threads = vec![Thread::new("A", a), Thread::new("B", b)];
     scenario(Some(lock), threads, args.seed).run()

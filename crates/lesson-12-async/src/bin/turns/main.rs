@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Parser;
-use simulator::{CheckPoints, Error, Lock, Machine, Process, Run, Scenario, Step, Thread};
+use simulator::{CheckPoints, Error, Machine, Process, Run, Scenario, Settings, Step, Thread};
 use tasks::cpu::{formula, sum_of_squares};
 use tasks::measure::{Stopwatch, Table};
 use timeline::State;
@@ -73,8 +73,8 @@ fn preemptive(args: &Args) -> Result<(), Error> {
         "\n2. Preemptive: threads a and b under one GIL. Virtual clock; a letter is 1 ms."
     );
     let compute = vec![Step::Compute(Duration::from_millis(args.steps as u64))];
-    let asked = Lock::default();
-    let never_asked = Lock { check_points: CheckPoints::Never, ..asked };
+    let asked = Settings::default();
+    let never_asked = Settings { check_points: CheckPoints::Never, ..asked };
     for (how, lock) in [("never asked:", never_asked), ("asked:", asked)] {
         let run = on_the_virtual_clock(&[compute.clone(), compute.clone()], Some(lock), 2)?;
         println!("   {how:<15}  {}", who_ran(&run));
@@ -146,7 +146,7 @@ const CHUNK: usize = 1_000_000;
 /// One process with a thread for each script, a and b. Who wakes up can run at once.
 fn on_the_virtual_clock(
     scripts: &[Vec<Step>],
-    lock: Option<Lock>,
+    lock: Option<Settings>,
     cores: usize,
 ) -> Result<Run, Error> {
     let named = ["a", "b"].into_iter().zip(scripts);
