@@ -51,7 +51,9 @@ impl Line {
     }
 }
 
-/// What is to be sent, when the lock is released.
+/// What is to be sent, when the lock is released. The messages to a worker are numbered here:
+/// they must be sent in this order. So the thread beside the worker sends them, and another one no
+/// more than a single message, to a worker that idles, and says nothing before it has that.
 pub(crate) enum Send {
     Job(Arc<Line>, Job),
     Ping(Arc<Line>),
@@ -453,7 +455,8 @@ impl State {
         (0..self.size).filter(|&index| !self.workers[index].served).collect()
     }
 
-    /// A worker that was missing gets a thread, and a process that has reported for work.
+    /// A worker that was missing gets a thread, and a process that has reported for work. It is
+    /// given one task, as others that idle are: not its own thread sends it.
     pub(crate) fn join(
         &mut self,
         index: usize,
@@ -462,7 +465,21 @@ impl State {
         sends: &mut Vec<Send>,
     ) {
         self.workers[index].connect(line);
-        self.ready(index, settings, sends);
+        if self.front().is_none() {
+            self.steal(index);
+        }
+        self.idles(index, settings, sends);
+        self.feed_idle(settings, sends);
+    }
+
+    fn idles(&mut self, index: usize, settings: &Settings, sends: &mut Vec<Send>) {
+        if settings.idle_timeout.is_none() {
+            return self.idle.push_back(index);
+        }
+        self.idle.push_front(index);
+        if !std::mem::replace(&mut self.idle_watched, true) {
+            sends.push(Send::Look);
+        }
     }
 
     /// Tells a worker without work to end.
@@ -502,7 +519,7 @@ impl State {
         }
     }
 
-    /// A process has reported for work.
+    /// A process has reported for work; said by the thread beside it.
     pub(crate) fn ready(&mut self, index: usize, settings: &Settings, sends: &mut Vec<Send>) {
         self.workers[index].since = Instant::now();
         self.fill(index, settings, sends);
@@ -572,13 +589,8 @@ impl State {
             self.retire(index, sends);
         } else if self.steal(index) {
             self.fill(index, settings, sends);
-        } else if settings.idle_timeout.is_none() {
-            self.idle.push_back(index);
         } else {
-            self.idle.push_front(index);
-            if !std::mem::replace(&mut self.idle_watched, true) {
-                sends.push(Send::Look);
-            }
+            self.idles(index, settings, sends);
         }
     }
 

@@ -39,9 +39,11 @@ fn chunk(count: u32) -> Job {
 }
 
 impl Desk {
-    fn join(&mut self, index: usize) {
+    /// Another process of the worker is ready.
+    fn start(&mut self, index: usize) {
         self.resize(self.state.size.max(index + 1));
-        self.state.join(index, line(), &self.settings, &mut self.sends);
+        self.state.workers[index].connect(line());
+        self.state.ready(index, &self.settings, &mut self.sends);
     }
 
     fn resize(&mut self, size: usize) {
@@ -99,9 +101,9 @@ impl Desk {
 fn six_and_one() -> Desk {
     let mut desk = desk(|settings| settings.window = Some(6));
     (0..6).for_each(|n| desk.submit(task(n)));
-    desk.join(0);
+    desk.start(0);
     desk.submit(task(6));
-    desk.join(1);
+    desk.start(1);
     assert!(desk.state.workers[0].line().board.begin(0));
     desk.decided();
     desk
@@ -132,7 +134,7 @@ fn a_worker_of_an_ended_pool_takes_over_nothing() {
 #[test]
 fn the_next_task_goes_to_the_worker_that_idled_longest() {
     let mut desk = desk(|_| ());
-    (0..3).for_each(|index| desk.join(index));
+    (0..3).for_each(|index| desk.start(index));
     desk.submit(task(0));
     desk.answer(0);
     desk.submit(task(1));
@@ -142,7 +144,7 @@ fn the_next_task_goes_to_the_worker_that_idled_longest() {
 #[test]
 fn where_idle_workers_end_it_goes_to_the_one_that_worked_last() {
     let mut desk = desk(|settings| settings.idle_timeout = Some(HOUR));
-    (0..3).for_each(|index| desk.join(index));
+    (0..3).for_each(|index| desk.start(index));
     desk.submit(task(0));
     desk.answer(2);
     desk.submit(task(1));
@@ -154,7 +156,7 @@ fn where_idle_workers_end_it_goes_to_the_one_that_worked_last() {
 #[test]
 fn workers_end_that_have_idled_for_long_enough_and_no_others() {
     let mut desk = desk(|settings| settings.idle_timeout = Some(Duration::ZERO));
-    (0..3).for_each(|index| desk.join(index));
+    (0..3).for_each(|index| desk.start(index));
     desk.submit(task(0));
     desk.decided();
     assert!(desk.look().unwrap() <= desk.settings.grace, "they may not end as told");
@@ -169,7 +171,7 @@ fn workers_end_that_have_idled_for_long_enough_and_no_others() {
 
 fn all_rest(workers: usize) -> Desk {
     let mut desk = desk(|settings| settings.idle_timeout = Some(Duration::ZERO));
-    (0..workers).for_each(|index| desk.join(index));
+    (0..workers).for_each(|index| desk.start(index));
     desk.look();
     desk.decided();
     (0..workers).for_each(|index| desk.end(index));
@@ -187,7 +189,7 @@ fn as_many_processes_start_as_tasks_wait() {
     assert_eq!((desk.decided().len(), resting(&desk)), (1, 2));
     // It finds both of them, and the second one starts in vain for now.
     let first = (0..4).find(|&index| !desk.state.rests(index)).unwrap();
-    desk.join(first);
+    desk.start(first);
     assert_eq!(desk.decided().len(), 2);
     desk.submit(task(2));
     assert_eq!(resting(&desk), 2, "the second one is on its way");
@@ -200,7 +202,7 @@ fn a_chunk_is_shared_with_those_who_rest() {
     let mut desk = all_rest(2);
     desk.submit(task(0));
     let first = (0..2).find(|&index| !desk.state.rests(index)).unwrap();
-    desk.join(first);
+    desk.start(first);
     desk.answer(first);
     desk.decided();
     desk.submit(chunk(10));
@@ -211,10 +213,10 @@ fn a_chunk_is_shared_with_those_who_rest() {
 fn a_worker_rests_only_while_there_is_nothing_for_it() {
     let mut desk = desk(|settings| settings.idle_timeout = Some(Duration::ZERO));
     desk.settings.window = Some(2);
-    desk.join(0);
-    desk.join(1);
+    desk.start(0);
+    desk.start(1);
     desk.look();
-    desk.join(0);
+    desk.start(0);
     // Both tasks of it are at the side of the first worker while the second one ends.
     desk.submit(chunk(2));
     desk.end(1);
@@ -224,7 +226,7 @@ fn a_worker_rests_only_while_there_is_nothing_for_it() {
 #[test]
 fn surplus_workers_keep_what_they_run_and_nothing_else() {
     let mut desk = desk(|_| ());
-    (0..3).for_each(|index| desk.join(index));
+    (0..3).for_each(|index| desk.start(index));
     (0..2).for_each(|n| desk.submit(task(n)));
     desk.decided();
     desk.resize(1);
@@ -239,8 +241,8 @@ fn surplus_workers_keep_what_they_run_and_nothing_else() {
 #[test]
 fn what_surplus_workers_have_not_begun_goes_to_the_others_in_its_order() {
     let mut desk = desk(|settings| settings.window = Some(3));
-    desk.join(0);
-    desk.join(1);
+    desk.start(0);
+    desk.start(1);
     (0..5).for_each(|n| desk.submit(task(n)));
     desk.answer(1);
     assert_eq!(desk.decided()[2..], ["1 of 2 to 1", "1 of 3 to 1", "1 of 4 to 1"]);
@@ -252,8 +254,8 @@ fn what_surplus_workers_have_not_begun_goes_to_the_others_in_its_order() {
 #[test]
 fn a_surplus_worker_that_is_wanted_again_goes_on() {
     let mut desk = desk(|settings| settings.window = Some(1));
-    desk.join(0);
-    desk.join(1);
+    desk.start(0);
+    desk.start(1);
     (0..4).for_each(|n| desk.submit(task(n)));
     desk.resize(1);
     desk.resize(3);
@@ -261,4 +263,21 @@ fn a_surplus_worker_that_is_wanted_again_goes_on() {
     desk.decided();
     desk.answer(1);
     assert_eq!(desk.decided(), ["1 of 2 to 1"]);
+}
+
+/// What another thread than the worker's own sends must not be overtaken by what that one does.
+#[test]
+fn a_worker_that_joins_gets_one_task_and_the_others_when_it_has_answered() {
+    let mut desk = desk(|settings| settings.window = Some(3));
+    desk.resize(2);
+    (0..5).for_each(|n| desk.submit(task(n)));
+    desk.state.join(0, line(), &desk.settings, &mut desk.sends);
+    assert_eq!(desk.decided(), ["1 of 0 to 0"]);
+    desk.answer(0);
+    assert_eq!(desk.decided(), ["1 of 1 to 0", "1 of 2 to 0", "1 of 3 to 0"]);
+    desk.answer(0);
+    desk.decided();
+    // All are at the side of the first one, from which the second one takes half.
+    desk.state.join(1, line(), &desk.settings, &mut desk.sends);
+    assert_eq!(desk.decided(), ["1 of 4 to 1"]);
 }

@@ -71,6 +71,7 @@ pub fn trials() -> Vec<Trial> {
         trial("workers_that_rest_and_recycle_lose_no_task", recycled),
         trial("workers_that_start_again_are_initialized", initialized),
         trial("more_workers_take_tasks_that_wait", grows),
+        trial("more_workers_mix_no_tasks_up", grows_at_work),
         trial("fewer_workers_lose_nothing_of_ten_thousand_tasks", shrinks),
         trial("a_map_goes_on_while_its_pool_changes_its_size", maps),
         trial("a_surplus_worker_finishes_what_it_runs", finishes),
@@ -326,6 +327,32 @@ fn grows() {
     all_well(held);
     assert!((0..20).all(|n| seen.get(n) == 1));
     pool.shutdown();
+}
+
+fn grows_at_work() {
+    for turn in 0..20 {
+        let seen = memory();
+        let pool = pool(&seen).workers(1).window(64).build().unwrap();
+        let futures: Vec<_> = (0..3000).map(|n| pool.submit(act(n, Act::Count))).collect();
+        let mapped = thread::scope(|scope| {
+            let tasks = (3000..6000).map(|n| act(n, Act::Count));
+            let mapped = scope.spawn(|| {
+                let outputs = pool.map(tasks).chunk_size(7).map(Result::unwrap);
+                outputs.collect::<Vec<_>>()
+            });
+            pool.resize(2 + turn % 3).unwrap();
+            pool.resize(5).unwrap();
+            mapped.join().unwrap()
+        });
+        for (n, made) in (3000..).zip(mapped) {
+            assert!(matches!(made, Made::Number(number) if number == n), "{n}");
+        }
+        for (n, future) in (0..).zip(futures) {
+            assert!(matches!(future.result(), Ok(Made::Number(number)) if number == n), "{n}");
+        }
+        assert!((0..6000).all(|n| seen.get(n) == 1));
+        pool.shutdown();
+    }
 }
 
 fn shrinks() {
