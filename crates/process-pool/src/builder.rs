@@ -131,7 +131,8 @@ impl<T: Task> Builder<T> {
     /// said. All processes may end: to give their memory back is what this is for. Tasks that
     /// wait start processes again, as many as wait and as the pool has workers. Of the workers
     /// that idle the last one to have worked gets the next task, so that the others can end while
-    /// there is little to do.
+    /// there is little to do. One that ends after its last task ([`max_tasks`](Self::max_tasks))
+    /// is not replaced before there is work for it either.
     pub fn idle_timeout(mut self, time_out: Duration) -> Self {
         self.settings.idle_timeout = Some(time_out);
         self

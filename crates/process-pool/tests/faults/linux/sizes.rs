@@ -70,6 +70,10 @@ pub fn trials() -> Vec<Trial> {
         trial("a_pool_that_breaks_does_not_break_by_idling_but_by_a_death", breaks),
         trial("workers_that_rest_and_recycle_lose_no_task", recycled),
         trial("workers_that_start_again_are_initialized", initialized),
+        trial(
+            "a_worker_that_cannot_start_again_breaks_the_pool_with_its_cause",
+            not_initialized,
+        ),
         trial("more_workers_take_tasks_that_wait", grows),
         trial("more_workers_mix_no_tasks_up", grows_at_work),
         trial("fewer_workers_lose_nothing_of_ten_thousand_tasks", shrinks),
@@ -313,6 +317,18 @@ fn initialized() {
     assert_eq!(started(&seen), 4);
     go(&seen);
     all_well(held);
+    pool.shutdown();
+}
+
+fn not_initialized() {
+    let seen = memory();
+    let pool = pool(&seen).workers(2).initializer(Share::that_fails_after(2, &seen));
+    let pool = pool.idle_timeout(SOON).build().unwrap();
+    has_ended(&pool);
+    match pool.submit(act(0, Act::Count)).result() {
+        Err(Error::Broken(cause)) => assert!(matches!(*cause, Error::Initializer(_))),
+        other => panic!("{other:?}"),
+    }
     pool.shutdown();
 }
 
