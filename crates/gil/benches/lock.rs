@@ -1,8 +1,9 @@
 //! What the lock costs, each figure beside the floor under it and measured in turn with it.
 //!
 //! `cargo bench -p gil --bench lock`. Figures are medians over the rounds, and so are ratios, each
-//! of two measurements of one round: a processor changes its speed by more than the goals allow
-//! from minute to minute, but seldom within a round. Goals are for a quiet machine with two cores.
+//! of two measurements of one round, with the quartiles behind: a processor changes its speed by
+//! more than the goals allow from minute to minute, but seldom within a round. Goals are for a
+//! quiet machine with two cores.
 
 use gil::{Gil, Settings};
 use std::hint::black_box;
@@ -32,7 +33,7 @@ fn check_point() {
     )
     .map(median);
     println!(
-        "check point             {checked:8.2} ns   bare loop      {bare:8.2} ns   {:+.2} ns (goal +1)",
+        "check point             {checked:7.2} ns   bare loop  {bare:7.2} ns   {:+.2} ns (goal +1)",
         checked - bare
     );
 }
@@ -171,12 +172,17 @@ impl Watch {
     }
 }
 
-/// The same work by one thread and by eight, both under the lock.
+/// The same work by one thread and by eight, both under the lock: on one core, where the
+/// difference is the lock's, and on all, where the work moves from core to core as well.
 #[cfg(unix)]
 fn eight_threads() {
-    let [one, eight] =
-        measured(25, [&mut || under_the_lock(1, None), &mut || under_the_lock(8, None)]);
-    print_ratio("eight threads", &eight, "one thread", &one, "ms", 1.02);
+    for (name, cores) in [("eight threads, one core", Some(0)), ("eight threads", None)] {
+        let [one, eight] = measured(
+            25,
+            [&mut || under_the_lock(1, cores, None), &mut || under_the_lock(8, cores, None)],
+        );
+        print_ratio(name, &eight, "one thread", &one, "ms", 1.02);
+    }
 }
 
 /// Two threads that compute under the lock and record on lanes, beside the same without.
@@ -184,7 +190,9 @@ fn eight_threads() {
 fn tracing() {
     let [off, on] = measured(
         25,
-        [&mut || under_the_lock(2, None), &mut || under_the_lock(2, Some(&Timeline::new()))],
+        [&mut || under_the_lock(2, None, None), &mut || {
+            under_the_lock(2, None, Some(&Timeline::new()))
+        }],
     );
     print_ratio("two threads, traced", &on, "not traced", &off, "ms", 1.05);
 }
@@ -192,10 +200,11 @@ fn tracing() {
 /// The same work in so many threads: the processor time that they spend on it and on the lock,
 /// in ms. To start a thread is no part of it.
 #[cfg(unix)]
-fn under_the_lock(threads: u64, timeline: Option<&Timeline>) -> f64 {
+fn under_the_lock(threads: u64, core: Option<usize>, timeline: Option<&Timeline>) -> f64 {
     const WORK: u64 = 1_000_000_000;
     let gil = Gil::new();
     let work = || {
+        core.into_iter().for_each(stay_on_core);
         let mut lane = timeline.map(|timeline| timeline.lane("bench", "thread"));
         let before = processor_time();
         let mut token = match &mut lane {
@@ -262,15 +271,21 @@ fn measured<const N: usize>(
 }
 
 fn median(samples: impl IntoIterator<Item = f64>) -> f64 {
+    quartiles(samples)[1]
+}
+
+/// A quarter of the samples is below the first, half of them below the second.
+fn quartiles(samples: impl IntoIterator<Item = f64>) -> [f64; 3] {
     let mut samples: Vec<f64> = samples.into_iter().collect();
     samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
+    [1, 2, 3].map(|quarter| samples[samples.len() * quarter / 4])
 }
 
 fn print_ratio(what: &str, ours: &[f64], beside: &str, floor: &[f64], unit: &str, goal: f64) {
-    let ratio = median(ours.iter().zip(floor).map(|(ours, floor)| ours / floor));
+    let [low, ratio, high] =
+        quartiles(ours.iter().zip(floor).map(|(ours, floor)| ours / floor));
     let [ours, floor] = [ours, floor].map(|samples| median(samples.iter().copied()));
     println!(
-        "{what:23} {ours:8.2} {unit}   {beside:14} {floor:8.2} {unit}   x{ratio:.3} (goal x{goal})"
+        "{what:23} {ours:7.2} {unit}   {beside:10} {floor:7.2} {unit}   x{ratio:.3} ({low:.3}-{high:.3}; goal x{goal})"
     );
 }
