@@ -9,13 +9,17 @@
 
 use std::any::TypeId;
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Display};
 use std::io::{self, Write};
+use std::iter;
 use std::ops::RangeInclusive;
 use std::panic;
 use std::process;
 use std::time::Duration;
+
+use clap::builder::{PossibleValue, TypedValueParser};
+use clap::{Arg, Command};
 
 /// Exit status of a program that could not do its work.
 pub const FAILED: i32 = 1;
@@ -96,34 +100,55 @@ fn read<Args: clap::Parser>(
 
 /// A flag's value that is a whole number in `allowed`; `100_000_000` may be written with
 /// underscores.
-pub fn number(
-    allowed: RangeInclusive<u64>,
-) -> impl Fn(&str) -> std::result::Result<u64, String> + Clone + Send + Sync + 'static {
-    move |text| match text.replace('_', "").parse() {
+pub fn number(allowed: RangeInclusive<u64>) -> impl TypedValueParser<Value = u64> {
+    let range = format!("{}-{}", allowed.start(), allowed.end());
+    let expected = format!("a whole number from {} to {}", allowed.start(), allowed.end());
+    let parse = move |text: &str| match text.replace('_', "").parse() {
         Ok(number) if allowed.contains(&number) => Ok(number),
-        _ => Err(format!("a whole number from {} to {}", allowed.start(), allowed.end())),
-    }
+        _ => Err(expected.clone()),
+    };
+    Ranged { parse, range }
 }
 
 /// The same for what is counted in memory: workers, tasks, threads.
-pub fn count(
-    allowed: RangeInclusive<u16>,
-) -> impl Fn(&str) -> std::result::Result<usize, String> + Clone + Send + Sync + 'static {
-    let number = number((*allowed.start()).into()..=(*allowed.end()).into());
-    move |text| number(text).map(|n| usize::try_from(n).expect("it came from a u16"))
+pub fn count(allowed: RangeInclusive<u16>) -> impl TypedValueParser<Value = usize> {
+    number((*allowed.start()).into()..=(*allowed.end()).into())
+        .map(|n| usize::try_from(n).expect("it came from a u16"))
 }
 
 /// A flag's value that is a time in `allowed`, written `50ms` or `2s`.
-pub fn duration(
-    allowed: RangeInclusive<Duration>,
-) -> impl Fn(&str) -> std::result::Result<Duration, String> + Clone + Send + Sync + 'static {
-    move |text| match humantime::parse_duration(text) {
+pub fn duration(allowed: RangeInclusive<Duration>) -> impl TypedValueParser<Value = Duration> {
+    let [least, most] = [*allowed.start(), *allowed.end()].map(humantime::format_duration);
+    let range = format!("{least}-{most}");
+    let expected = format!("a time with its unit, from {least} to {most}");
+    let parse = move |text: &str| match humantime::parse_duration(text) {
         Ok(time) if allowed.contains(&time) => Ok(time),
-        _ => {
-            let [least, most] =
-                [*allowed.start(), *allowed.end()].map(humantime::format_duration);
-            Err(format!("a time with its unit, from {least} to {most}"))
-        }
+        _ => Err(expected.clone()),
+    };
+    Ranged { parse, range }
+}
+
+/// A parser whose range `--help` shows.
+#[derive(Clone)]
+struct Ranged<P> {
+    parse: P,
+    range: String,
+}
+
+impl<P: TypedValueParser> TypedValueParser for Ranged<P> {
+    type Value = P::Value;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> std::result::Result<P::Value, clap::Error> {
+        self.parse.parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(iter::once(PossibleValue::new(&self.range))))
     }
 }
 
@@ -178,23 +203,31 @@ mod tests {
 
     #[test]
     fn a_number_names_what_is_allowed() {
-        let workers = number(1..=64);
-        assert_eq!(workers("6_4"), Ok(64));
+        assert_eq!(value(number(1..=64), "6_4"), Ok(64));
+        assert_eq!(value(count(1..=64), "6_4"), Ok(64));
         for bad in ["0", "65", "-1", "four", "", "1e3"] {
-            assert_eq!(workers(bad), Err("a whole number from 1 to 64".into()), "{bad}");
+            let error = value(number(1..=64), bad).unwrap_err();
+            assert!(error.ends_with(": a whole number from 1 to 64"), "{bad}: {error}");
         }
+    }
+
+    fn value<P: TypedValueParser>(
+        parser: P,
+        text: &str,
+    ) -> std::result::Result<P::Value, String> {
+        parser
+            .parse_ref(&Command::new("program"), None, OsStr::new(text))
+            .map_err(|error| in_one_line(&error))
     }
 
     #[test]
     fn a_time_has_a_unit_and_a_range() {
-        let interval = duration(Duration::from_micros(1)..=Duration::from_secs(10));
-        assert_eq!(interval("5ms"), Ok(Duration::from_millis(5)));
+        let interval = || duration(Duration::from_micros(1)..=Duration::from_secs(10));
+        assert_eq!(value(interval(), "5ms"), Ok(Duration::from_millis(5)));
         for bad in ["0s", "5", "-5ms", "11s", "soon"] {
-            assert_eq!(
-                interval(bad),
-                Err("a time with its unit, from 1us to 10s".into()),
-                "{bad}"
-            );
+            let error = value(interval(), bad).unwrap_err();
+            let expected = ": a time with its unit, from 1us to 10s";
+            assert!(error.ends_with(expected), "{bad}: {error}");
         }
     }
 
@@ -227,6 +260,8 @@ mod tests {
         assert_eq!(error.kind(), clap::error::ErrorKind::UnknownArgument);
         let args = read::<Args>(["program", "--delay", "5ms"].map(Into::into)).unwrap();
         assert_eq!((args.workers, args.delay), (None, Some(Duration::from_millis(5))));
+        let help = <Args as clap::CommandFactory>::command().render_help().to_string();
+        assert!(help.contains(" 1-64]") && help.contains(" 0s-1s]"), "{help}");
     }
 
     #[test]
