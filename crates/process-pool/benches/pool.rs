@@ -134,7 +134,7 @@ mod unix {
 
     fn start_and_join() {
         let [floor, ours] = medians(
-            31,
+            301,
             [
                 &mut || {
                     timed(|| {
