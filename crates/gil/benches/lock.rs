@@ -7,6 +7,7 @@
 
 use gil::{Gil, Settings};
 use std::hint::black_box;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::thread;
@@ -14,16 +15,15 @@ use std::time::{Duration, Instant};
 #[cfg(unix)]
 use timeline::Timeline;
 
-fn main() {
-    check_point();
-    alone();
-    hand_over();
-    eight_threads();
-    tracing();
+fn main() -> ExitCode {
+    let met = [check_point(), alone(), hand_over(), eight_threads(), tracing()]
+        .iter()
+        .all(|met| *met);
+    if met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// A check point with nothing pending, beside the bare loop.
-fn check_point() {
+fn check_point() -> bool {
     const TIMES: u64 = 20_000_000;
     let gil = Gil::new();
     let mut token = gil.acquire();
@@ -32,14 +32,17 @@ fn check_point() {
         [&mut || per_call(TIMES, || ()), &mut || per_call(TIMES, || token.check_point())],
     )
     .map(median);
+    let more = checked - bare;
     println!(
-        "check point             {checked:7.2} ns   bare loop  {bare:7.2} ns   {:+.2} ns (goal +1)",
-        checked - bare
+        "check point             {checked:7.2} ns   bare loop  {bare:7.2} ns   \
+         {more:+.2} ns (goal +1){}",
+        missed(more <= 1.0)
     );
+    more <= 1.0
 }
 
 /// Taking and releasing with nobody waiting, beside std's mutex.
-fn alone() {
+fn alone() -> bool {
     const TIMES: u64 = 1_000_000;
     let (gil, mutex) = (Gil::new(), Mutex::new(()));
     let [floor, ours] = measured(
@@ -48,7 +51,7 @@ fn alone() {
             per_call(TIMES, || drop(gil.acquire()))
         }],
     );
-    print_ratio("acquire + release", &ours, "std Mutex", &floor, "ns", 5.0);
+    print_ratio("acquire + release", &ours, "std Mutex", &floor, "ns", 5.0)
 }
 
 /// From a thread's decision to hand over until the other one runs, with turns of 1 ms, each
@@ -57,7 +60,7 @@ fn alone() {
 ///
 /// A holder that looks all the time sees the request before the waiter is asleep again, which
 /// makes it cheaper than the floor. One that looks every 0.1 ms has to wake it, as the floor does.
-fn hand_over() {
+fn hand_over() -> bool {
     const TURN: Duration = Duration::from_millis(1);
     const HAND_OVERS: usize = 300;
     const GAP: Duration = Duration::from_micros(100);
@@ -69,8 +72,8 @@ fn hand_over() {
             &mut || forced(TURN, Duration::ZERO, HAND_OVERS),
         ],
     );
-    print_ratio("hand-over, waiter asleep", &rarely, "ping-pong", &floor, "us", 1.3);
-    print_ratio("hand-over, holder looks", &always, "ping-pong", &floor, "us", 1.3);
+    print_ratio("hand-over, waiter asleep", &rarely, "ping-pong", &floor, "us", 1.3)
+        & print_ratio("hand-over, holder looks", &always, "ping-pong", &floor, "us", 1.3)
 }
 
 /// Two threads, a mutex and a condition variable: the median hand-over in us.
@@ -175,26 +178,28 @@ impl Watch {
 /// The same work by one thread and by eight, both under the lock: on one core, where the
 /// difference is the lock's, and on all, where the work moves from core to core as well.
 #[cfg(unix)]
-fn eight_threads() {
+fn eight_threads() -> bool {
+    let mut met = true;
     for (name, cores) in [("eight threads, one core", Some(0)), ("eight threads", None)] {
         let [one, eight] = measured(
             25,
             [&mut || under_the_lock(1, cores, None), &mut || under_the_lock(8, cores, None)],
         );
-        print_ratio(name, &eight, "one thread", &one, "ms", 1.02);
+        met &= print_ratio(name, &eight, "one thread", &one, "ms", 1.02);
     }
+    met
 }
 
 /// Two threads that compute under the lock and record on lanes, beside the same without.
 #[cfg(unix)]
-fn tracing() {
+fn tracing() -> bool {
     let [off, on] = measured(
         25,
         [&mut || under_the_lock(2, None, None), &mut || {
             under_the_lock(2, None, Some(&Timeline::new()))
         }],
     );
-    print_ratio("two threads, traced", &on, "not traced", &off, "ms", 1.05);
+    print_ratio("two threads, traced", &on, "not traced", &off, "ms", 1.05)
 }
 
 /// The same work in so many threads: the processor time that they spend on it and on the lock,
@@ -233,12 +238,15 @@ fn processor_time() -> Duration {
 }
 
 #[cfg(not(unix))]
-fn eight_threads() {
+fn eight_threads() -> bool {
     println!("eight threads: this system's processor time is not read here");
+    true
 }
 
 #[cfg(not(unix))]
-fn tracing() {}
+fn tracing() -> bool {
+    true
+}
 
 /// Nanoseconds per call.
 fn per_call(times: u64, mut call: impl FnMut()) -> f64 {
@@ -281,11 +289,25 @@ fn quartiles(samples: impl IntoIterator<Item = f64>) -> [f64; 3] {
     [1, 2, 3].map(|quarter| samples[samples.len() * quarter / 4])
 }
 
-fn print_ratio(what: &str, ours: &[f64], beside: &str, floor: &[f64], unit: &str, goal: f64) {
-    let [low, ratio, high] =
-        quartiles(ours.iter().zip(floor).map(|(ours, floor)| ours / floor));
+fn print_ratio(
+    what: &str,
+    ours: &[f64],
+    beside: &str,
+    floor: &[f64],
+    unit: &str,
+    goal: f64,
+) -> bool {
+    let ratios = ours.iter().zip(floor).map(|(ours, floor)| ours / floor);
+    let [low, ratio, high] = quartiles(ratios);
     let [ours, floor] = [ours, floor].map(|samples| median(samples.iter().copied()));
     println!(
-        "{what:23} {ours:7.2} {unit}   {beside:10} {floor:7.2} {unit}   x{ratio:.3} ({low:.3}-{high:.3}; goal x{goal})"
+        "{what:24} {ours:6.2} {unit}   {beside:10} {floor:7.2} {unit}   \
+         x{ratio:.3} ({low:.3}-{high:.3}; goal x{goal}){}",
+        missed(ratio <= goal)
     );
+    ratio <= goal
+}
+
+fn missed(met: bool) -> &'static str {
+    if met { "" } else { " MISSED" }
 }

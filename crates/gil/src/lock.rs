@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 use timeline::{Lane, State};
 
 /// A global lock for threads that hold it most of the time.
@@ -36,9 +37,9 @@ pub struct Gil {
     free_threaded: bool,
 }
 
-/// How often a thread gives way before it sleeps until the switch. On a free core they take about
-/// 50 us, as long as it takes to wake a thread.
-const YIELDS: u32 = 100;
+/// How long a thread looks for the switch before it sleeps until then: as long as it takes to
+/// wake the other one.
+const LOOKS: Duration = Duration::from_micros(50);
 
 impl Gil {
     /// A free lock with CPython's settings.
@@ -159,21 +160,25 @@ impl Gil {
             self.released.notify_one();
         }
         if forced {
-            // The other one is awake or on its way. To have it wake this thread costs it more
-            // than the way does.
-            for _ in 0..YIELDS {
-                if !self.switch_is_due.load(Ordering::Relaxed) {
-                    break;
-                }
-                thread::yield_now();
-            }
-            let switched = self
-                .switched
-                .wait_while(self.lock(), |rules| rules.must_wait_for_switch(me))
-                .unwrap_or_else(PoisonError::into_inner);
-            drop(switched);
+            self.wait_for_switch(me);
             record(next);
         }
+    }
+
+    /// Waits until another thread has had the lock.
+    fn wait_for_switch(&self, me: ThreadId) {
+        // The other one is awake or on its way. To have it wake this thread costs it more than the
+        // way does. The price: where other programs want the cores, the first look may give this
+        // one away for a time slice.
+        let begun = Instant::now();
+        while self.switch_is_due.load(Ordering::Relaxed) && begun.elapsed() < LOOKS {
+            thread::yield_now();
+        }
+        let switched = self
+            .switched
+            .wait_while(self.lock(), |rules| rules.must_wait_for_switch(me))
+            .unwrap_or_else(PoisonError::into_inner);
+        drop(switched);
     }
 
     /// A poisoned mutex is as good as new: under it only the rules panic, when they refuse a
@@ -259,6 +264,10 @@ impl<'a> Token<'a> {
     /// Runs `f` without the lock: something that waits for the world outside.
     ///
     /// The lock is taken back before this returns, also when `f` panics.
+    ///
+    /// # Panics
+    ///
+    /// If `f` leaves the calling thread with the lock: it aborts the program when `f` panics too.
     pub fn allow_threads<R>(&mut self, f: impl FnOnce() -> R) -> R {
         self.allow_threads_as(State::Io, f)
     }
@@ -299,4 +308,135 @@ fn this_thread() -> ThreadId {
         static ME: ThreadId = ThreadId(NEXT.fetch_add(1, Ordering::Relaxed));
     }
     ME.with(|me| *me)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use timeline::Timeline;
+
+    /// Long enough that no waiter of a test lives to see it pass: only a signal can wake it.
+    const NEVER: Duration = Duration::from_secs(100_000);
+    /// Somebody who asks, and whom no thread stands for.
+    const NOBODY: ThreadId = ThreadId(usize::MAX);
+
+    /// Runs a test on a thread of its own and fails if it does not end.
+    fn ends(test: impl FnOnce() + Send + 'static) {
+        let (done, ended) = mpsc::channel();
+        thread::spawn(move || {
+            test();
+            done.send(()).expect("the receiver waits");
+        });
+        ended.recv_timeout(Duration::from_secs(60)).expect("nobody is blocked, nothing failed");
+    }
+
+    fn patient() -> Gil {
+        Gil::with(Settings { interval: NEVER, ..Settings::default() })
+    }
+
+    fn wait_for_waiters(gil: &Gil, waiters: usize) {
+        while gil.lock().waiters < waiters {
+            thread::yield_now();
+        }
+    }
+
+    fn ask(gil: &Gil) {
+        let mut rules = gil.lock();
+        let Take::Wait(waiter) = rules.try_take(NOBODY) else {
+            panic!("somebody has the lock")
+        };
+        let Take::AskAndWait(_) = rules.timed_out(waiter) else { panic!("it asks") };
+        gil.drop_request.store(true, Ordering::Relaxed);
+    }
+
+    #[test]
+    fn o5_who_dropped_the_lock_on_request_sleeps_until_the_switch() {
+        ends(|| {
+            let (gil, me) = (patient(), this_thread());
+            let held = |take| assert_eq!(take, Take::Taken { wake_dropper: false });
+            held(gil.lock().try_take(me));
+            ask(&gil);
+            assert_eq!(gil.lock().release(me), Released::WakeAndWaitForSwitch);
+            gil.switch_is_due.store(true, Ordering::Relaxed);
+            let switched = AtomicBool::new(false);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    gil.wait_for_switch(me);
+                    assert!(switched.load(Ordering::Relaxed), "it came back too early");
+                });
+                // Long enough for it to fall asleep, if it is to be woken and does not look.
+                let begun = Instant::now();
+                while begun.elapsed() < 100 * LOOKS {
+                    thread::yield_now();
+                }
+                switched.store(true, Ordering::Relaxed);
+                drop(gil.acquire());
+            });
+        });
+    }
+
+    #[test]
+    fn a_forced_release_wakes_a_waiter() {
+        ends(|| {
+            let gil = patient();
+            thread::scope(|scope| {
+                let mut token = gil.acquire();
+                scope.spawn(|| drop(gil.acquire()));
+                wait_for_waiters(&gil, 1);
+                ask(&gil);
+                // Comes back only when the other one was woken, and has had the lock.
+                token.check_point();
+                assert_eq!(gil.switches(), 3);
+            });
+        });
+    }
+
+    #[test]
+    fn o7_who_is_woken_and_finds_the_lock_gone_does_not_ask() {
+        ends(|| {
+            let gil = patient();
+            let over = AtomicBool::new(false);
+            thread::scope(|scope| {
+                let mut token = gil.acquire();
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        drop(gil.acquire());
+                    }
+                });
+                wait_for_waiters(&gil, 1);
+                for _ in 0..10_000 {
+                    token.allow_threads(|| ());
+                    assert!(!gil.drop_request.load(Ordering::Relaxed));
+                }
+                over.store(true, Ordering::Relaxed);
+            });
+        });
+    }
+
+    #[test]
+    fn a_lane_shows_the_forced_wait_before_what_comes_after_it() {
+        ends(|| {
+            let (gil, timeline) = (patient(), Timeline::new());
+            let [mut a, mut b] = ["A", "B"].map(|name| timeline.lane("test", name));
+            thread::scope(|scope| {
+                let mut token = gil.acquire_on(&mut a);
+                let other = scope.spawn(|| drop(gil.acquire_on(&mut b)));
+                wait_for_waiters(&gil, 1);
+                ask(&gil);
+                token.allow_threads(|| other.join().expect("it does not panic"));
+            });
+            drop((a, b));
+            let states = timeline.threads().into_iter().map(|thread| {
+                thread.spans.into_iter().map(|span| span.state).collect::<Vec<_>>()
+            });
+            assert_eq!(
+                states.collect::<Vec<_>>(),
+                [
+                    vec![State::Run, State::ForcedWait, State::Io, State::Run],
+                    vec![State::WaitForLock, State::Run]
+                ]
+            );
+        });
+    }
 }

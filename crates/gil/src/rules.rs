@@ -76,7 +76,7 @@ pub struct Rules {
     drop_request: bool,
     /// Counted so that nobody is signalled in vain (a signal is a system call), and so that nobody
     /// waits for a switch that nobody is there to make.
-    waiters: usize,
+    pub(crate) waiters: usize,
     /// Dropped the lock on request and may not come back before another thread had it. There is at
     /// most one: the next take ends its wait, and only a holder can begin one.
     dropper: Option<ThreadId>,
@@ -164,6 +164,9 @@ impl Rules {
 
     /// A waiter ends without taking the lock. A request of its own must not outlive it, so the
     /// request is withdrawn; others who still wait ask again, as in CPython since 3.12.
+    ///
+    /// [`Gil`](crate::Gil) and the simulator have no such waiter: nobody gives up there. It is for
+    /// a driver whose threads end while they wait, as daemon threads do when Python ends.
     ///
     /// Returns whether to signal the thread that waits for the switch: nobody is left to make it.
     #[must_use]

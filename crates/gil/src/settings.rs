@@ -35,8 +35,8 @@ pub enum CheckPoints {
     #[default]
     BackEdgesAndCalls,
     /// After so many instructions, wanted or not: before Python 3.2, where it was 100. Nobody
-    /// asks, the thread takes the lock back at once, and each thread counts for itself. 0 acts
-    /// as 1.
+    /// asks, and the thread takes the lock back at once. Here each thread counts for itself;
+    /// CPython had one count for whoever had the lock. 0 acts as 1.
     Ticks(u32),
     /// Nowhere: only a blocking call, native code or the end gives the lock away.
     Never,

@@ -163,8 +163,8 @@ fn o10_no_turn_is_shorter_than_the_interval() {
 }
 
 /// Whether a thread that asks at once gets the lock while its holder executes such sites for
-/// ever. If it does not, the holder gives up after many.
-fn another_gets_in(check_points: CheckPoints, site: Site) -> bool {
+/// ever. If it is not `expected` to, the holder gives up after many.
+fn another_gets_in(check_points: CheckPoints, site: Site, expected: bool) -> bool {
     let gil =
         Gil::with(Settings { interval: Duration::ZERO, check_points, ..Settings::default() });
     let (there, other_ran) = (AtomicBool::new(false), AtomicBool::new(false));
@@ -178,10 +178,8 @@ fn another_gets_in(check_points: CheckPoints, site: Site) -> bool {
         while !there.load(Ordering::Relaxed) {
             thread::yield_now();
         }
-        let has_one =
-            check_points.follow(site) || matches!(check_points, CheckPoints::Ticks(_));
         let mut executed = 0;
-        while !other_ran.load(Ordering::Relaxed) && (has_one || executed < 20_000_000) {
+        while !other_ran.load(Ordering::Relaxed) && (expected || executed < 20_000_000) {
             token.executed(site);
             executed += 1;
         }
@@ -200,8 +198,10 @@ fn the_check_points_say_where_another_thread_gets_in() {
             (Never, [false, false, false]),
         ] {
             let sites = [Site::Instruction, Site::BackEdge, Site::Call];
-            let got_in = sites.map(|site| another_gets_in(check_points, site));
-            assert_eq!(got_in, expected, "{check_points:?}");
+            for (site, expected) in sites.into_iter().zip(expected) {
+                let got_in = another_gets_in(check_points, site, expected);
+                assert_eq!(got_in, expected, "{check_points:?} {site:?}");
+            }
         }
     });
 }
@@ -222,6 +222,21 @@ fn where_ticks_count_the_lock_is_dropped_after_each_so_many_wanted_or_not() {
         assert_eq!(timeline.threads()[0].spans.len(), drops + 1, "{ticks} ticks");
         assert_eq!(gil.switches(), 1);
     }
+}
+
+#[test]
+fn where_nobody_asks_a_check_point_drops_nothing() {
+    let gil = Gil::new();
+    let timeline = Timeline::new();
+    let mut lane = timeline.lane("test", "A");
+    let mut token = gil.acquire_on(&mut lane);
+    for _ in 0..1_000 {
+        token.executed(Site::BackEdge);
+        token.check_point();
+    }
+    drop(token);
+    drop(lane);
+    assert_eq!(timeline.threads()[0].spans.len(), 1);
 }
 
 #[test]
@@ -267,6 +282,10 @@ fn without_a_lock_threads_run_side_by_side() {
             }
         });
         assert_eq!(timeline.peak(State::Run), 3);
+        for thread in timeline.threads() {
+            let states: Vec<_> = thread.spans.iter().map(|span| span.state).collect();
+            assert_eq!(states, [State::Run, State::Io, State::Run]);
+        }
         assert_eq!(gil.switches(), 0);
     });
 }
