@@ -405,9 +405,13 @@ mod tests {
                     }
                 });
                 wait_for_waiters(&gil, 1);
-                for _ in 0..10_000 {
+                for _ in 0..20 {
                     token.allow_threads(|| ());
-                    assert!(!gil.drop_request.load(Ordering::Relaxed));
+                    // Long enough for the other one to wake up, and to ask if it did.
+                    let begun = Instant::now();
+                    while begun.elapsed() < 20 * LOOKS {
+                        assert!(!gil.drop_request.load(Ordering::Relaxed), "it asks");
+                    }
                 }
                 over.store(true, Ordering::Relaxed);
             });
