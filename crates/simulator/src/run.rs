@@ -1,7 +1,8 @@
 use crate::Schedule;
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
-use timeline::{Lane, Span, State, Timeline};
+use timeline::{HandOver, Lane, Span, State, Timeline};
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,7 +145,32 @@ impl Run {
             }
         }
         pens.into_iter().for_each(|mut pen| pen.draw(self.end, None));
+        timeline.set_hand_overs(self.hand_overs());
         timeline
+    }
+
+    /// Every switch of a lock but its first, which comes from nobody.
+    fn hand_overs(&self) -> Vec<HandOver> {
+        let mut drops = HashMap::new();
+        let mut hand_overs = Vec::new();
+        for &Event { at, thread, what } in &self.events {
+            let process = self.threads[thread].process;
+            let at = Duration::from_nanos(at);
+            match what {
+                What::Take { switch: true } => {
+                    let drop = drops.get(&process);
+                    hand_overs.extend(drop.map(|&(from, given)| HandOver {
+                        from,
+                        to: thread,
+                        given,
+                        at,
+                    }));
+                }
+                What::Drop { .. } => _ = drops.insert(process, (thread, at)),
+                _ => {}
+            }
+        }
+        hand_overs
     }
 
     /// How long the lock of a process, by its number from 0, stayed with one thread: from each
@@ -228,10 +254,13 @@ impl Pen {
         Pen { lane, state: None, since: Duration::ZERO, lifted: None }
     }
 
-    /// Goes on in another state; spans that are over as they begin are left out.
+    /// Goes on in another state. A turn that is over as it begins had the lock all the same;
+    /// other spans without a length are left out.
     fn draw(&mut self, at: Duration, next: Option<State>) {
         if self.state != next {
-            if let Some(state) = self.state.filter(|_| self.since < at) {
+            if let Some(state) =
+                self.state.filter(|state| *state == State::Run || self.since < at)
+            {
                 self.lane.push(Span { state, start: self.since, end: at });
             }
             (self.state, self.since) = (next, at);

@@ -1,8 +1,15 @@
 //! The oracles O1 to O16 of a lock like CPython's, over random scenarios and seeds.
 //!
-//! Each reads the trace alone, and knows nothing of how the engine or the rules got there. A
-//! scenario that fails is printed with its seed and its schedule, which lead to the same run
-//! again (`a_run_can_be_replayed_by_its_schedule`). O12 is the explorer's.
+//! Each reads the trace alone, and knows nothing of how the engine or the rules got there. O12 is
+//! the explorer's too.
+//!
+//! A failure is replayed in either of two ways:
+//! - proptest writes a line `cc ...` into `oracles.proptest-regressions` beside this file, and
+//!   prints it. While the line is there, `cargo test -p simulator --test oracles` begins with the
+//!   scenario it stands for. It stands for no other while the strategies below stay as they are.
+//! - The message ends with the scenario, its seed in it, and begins with the schedule of the run.
+//!   `Scenario { schedule: "t1,t2".into(), ..scenario }.run()` wakes the same waiters even where
+//!   the engine draws them in another way; an empty schedule is left out.
 
 use gil::{CheckPoints, Settings};
 use proptest::prelude::*;
@@ -14,15 +21,17 @@ use std::ops::Range;
 use std::time::Duration;
 use timeline::State;
 
-/// A claim about a run, or why it does not hold.
-type Oracle = fn(&Scenario, &Run) -> Result<(), String>;
-
-/// Runs a scenario and asks an oracle.
-fn holds(scenario: &Scenario, oracle: Oracle) -> TestCaseResult {
+/// Runs a scenario and asks an oracle: whether a claim about the run holds, or why not.
+fn holds(
+    scenario: &Scenario,
+    oracle: impl Fn(&Scenario, &Run) -> Result<(), String>,
+) -> TestCaseResult {
     let run = scenario.run().expect("the scenario is sound");
     oracle(scenario, &run).map_err(|why| {
         let (seed, schedule) = (scenario.seed, run.schedule());
-        TestCaseError::fail(format!("{why}\nseed {seed}, schedule {schedule}\n{run}"))
+        TestCaseError::fail(format!(
+            "{why}\nseed {seed}, schedule {schedule}\n{run}{scenario:#?}"
+        ))
     })
 }
 
@@ -335,15 +344,15 @@ proptest! {
             seed,
             ..Scenario::default()
         };
-        let run = scenario.run().unwrap();
-        let wake_ups = run.wake_ups(1);
-        prop_assert_eq!(wake_ups.len(), 5);
-        for latency in wake_ups {
-            // From the answer to the wait, from the time-out to the request, from the release
-            // to the take: three delays.
-            let bounds = interval..=interval + gap + 3 * wake_up;
-            prop_assert!(bounds.contains(&latency), "{latency:?} in {bounds:?}, seed {seed}\n{run}");
-        }
+        // From the answer to the wait, from the time-out to the request, from the release to
+        // the take: three delays.
+        let bounds = interval..=interval + gap + 3 * wake_up;
+        holds(&scenario, |_, run| {
+            let wake_ups = run.wake_ups(1);
+            check(wake_ups.len() == 5, || format!("{} answers", wake_ups.len()))?;
+            let other = wake_ups.iter().find(|latency| !bounds.contains(latency));
+            check(other.is_none(), || format!("{other:?} is not in {bounds:?}"))
+        })?;
     }
 
     #[test]
@@ -375,16 +384,20 @@ proptest! {
     }
 
     #[test]
-    fn o13_an_interval_of_zero_acts_as_a_microsecond(mut scenario in any_scenario()) {
-        let mut with = |interval| {
+    fn o13_an_interval_of_zero_acts_as_a_microsecond(scenario in any_scenario()) {
+        let with = |interval| {
+            let mut scenario = scenario.clone();
             for process in &mut scenario.processes {
                 if let Some(lock) = &mut process.lock {
                     lock.interval = interval;
                 }
             }
-            scenario.run().unwrap()
+            scenario
         };
-        prop_assert_eq!(with(Duration::ZERO), with(Duration::from_micros(1)));
+        holds(&with(Duration::ZERO), |_, run| {
+            let other = with(Duration::from_micros(1)).run().unwrap();
+            check(other == *run, || format!("a microsecond:\n{other}zero:"))
+        })?;
     }
 
     #[test]
@@ -401,10 +414,41 @@ proptest! {
 
     #[test]
     fn the_same_scenario_runs_the_same_way_by_seed_and_by_schedule(scenario in any_scenario()) {
-        let run = scenario.run().unwrap();
-        prop_assert_eq!(&scenario.run().unwrap(), &run);
-        let again = Scenario { schedule: run.schedule(), ..scenario };
-        prop_assert_eq!(again.run().unwrap(), run);
+        holds(&scenario, |scenario, run| {
+            let by_seed = scenario.run().unwrap();
+            check(by_seed == *run, || format!("by seed:\n{by_seed}before:"))?;
+            let again = Scenario { schedule: run.schedule(), ..scenario.clone() };
+            let by_schedule = again.run().unwrap();
+            check(by_schedule == *run, || format!("by schedule:\n{by_schedule}before:"))
+        })?;
+    }
+
+    #[test]
+    fn every_switch_of_a_lock_but_its_first_is_a_hand_over(scenario in any_scenario()) {
+        holds(&scenario, |scenario, run| {
+            let mut switches = [0; 10];
+            for (_, events) in locked(scenario, run) {
+                let takes = events.iter().filter(|e| e.what == What::Take { switch: true });
+                takes.skip(1).for_each(|take| switches[take.thread] += 1);
+            }
+            let timeline = run.timeline();
+            for (share, switches) in timeline.shares().iter().zip(switches) {
+                check(share.switches == switches, || format!("{switches} in {share:?}"))?;
+            }
+            let threads = timeline.threads();
+            let hand_overs = timeline.hand_overs();
+            check(hand_overs.len() == switches.iter().sum::<usize>(), || format!("{hand_overs:?}"))?;
+            for hand_over in hand_overs {
+                let turns = |thread: usize| {
+                    threads[thread].spans.iter().filter(|span| span.state == State::Run)
+                };
+                let given = turns(hand_over.from).any(|span| span.end == hand_over.given);
+                let had = turns(hand_over.to).any(|span| span.start == hand_over.at);
+                let drawn = given && had && hand_over.given <= hand_over.at;
+                check(drawn, || format!("{hand_over:?} in {threads:?}"))?;
+            }
+            Ok(())
+        })?;
     }
 
     #[test]

@@ -6,6 +6,7 @@ use simulator::explorer::Program;
 use simulator::{
     Error, INCREMENT, Instruction, Machine, Process, Run, Scenario, Step, Thread, What,
 };
+use std::collections::BTreeSet;
 use std::time::Duration;
 use timeline::State;
 
@@ -140,6 +141,18 @@ fn a_schedule_chooses_who_is_woken() {
     assert_eq!(order("b,c"), [0, 1, 2, 0]);
     assert_eq!(order("c,b"), [0, 2, 1, 0]);
     assert_eq!(order("c"), [0, 2, 1, 0], "the rest is left to the seed");
+}
+
+#[test]
+fn without_a_schedule_the_seed_chooses_who_is_woken() {
+    let cpu: &[Step] = &[Step::Compute(ms(1))];
+    let threads = [("a", cpu), ("b", cpu), ("c", cpu), ("d", cpu)];
+    let first_woken = |seed| {
+        let scenario = Scenario { machine: prompt(4), seed, ..one(GIL, &threads) };
+        scenario.run().unwrap().schedule().0.swap_remove(0)
+    };
+    let woken: BTreeSet<String> = (0..50).map(first_woken).collect();
+    assert_eq!(woken.into_iter().collect::<Vec<_>>(), ["b", "c", "d"]);
 }
 
 #[test]

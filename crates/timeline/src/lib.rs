@@ -32,7 +32,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 pub use gauge::{Gauge, Inside};
-use shares::hand_overs;
 pub use shares::{HandOver, Share};
 
 /// What a thread is doing.
@@ -105,14 +104,22 @@ impl Thread {
 #[derive(Debug, Clone)]
 pub struct Timeline {
     origin: Instant,
-    threads: Arc<Mutex<Vec<Thread>>>,
+    recorded: Arc<Mutex<Recorded>>,
+}
+
+/// What the lanes and the caller handed over.
+#[derive(Debug, Clone, Default)]
+struct Recorded {
+    threads: Vec<Thread>,
+    /// None: to be derived from the turns.
+    hand_overs: Option<Vec<HandOver>>,
 }
 
 impl Timeline {
     /// An empty timeline. For the lanes of real threads, now is time zero.
     #[must_use]
     pub fn new() -> Self {
-        Timeline { origin: Instant::now(), threads: Arc::default() }
+        Timeline { origin: Instant::now(), recorded: Arc::default() }
     }
 
     /// Adds a thread, and the lane that records it.
@@ -121,7 +128,7 @@ impl Timeline {
     /// and the order is the same in every run.
     #[must_use]
     pub fn lane(&self, process: &str, thread: &str) -> Lane {
-        let mut threads = self.lock();
+        let threads = &mut self.lock().threads;
         threads.push(Thread {
             process: process.to_owned(),
             name: thread.to_owned(),
@@ -140,14 +147,7 @@ impl Timeline {
     /// A lane hands its spans over when it is dropped: until then its thread has none.
     #[must_use]
     pub fn threads(&self) -> Vec<Thread> {
-        self.lock().clone()
-    }
-
-    /// Every time the lock went from one thread to another of the same process, in order of
-    /// time.
-    #[must_use]
-    pub fn hand_overs(&self) -> Vec<HandOver> {
-        hand_overs(&self.lock())
+        self.lock().threads.clone()
     }
 
     /// The greatest number of threads that were in `state` at the same time.
@@ -157,6 +157,7 @@ impl Timeline {
     pub fn peak(&self, state: State) -> usize {
         let mut changes: Vec<(Duration, isize)> = self
             .lock()
+            .threads
             .iter()
             .flat_map(|thread| &thread.spans)
             .filter(|span| span.state == state)
@@ -173,8 +174,16 @@ impl Timeline {
         peak.unsigned_abs()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Thread>> {
-        self.threads.lock().expect("nothing panics while it holds the list of threads")
+    fn lock(&self) -> MutexGuard<'_, Recorded> {
+        self.recorded.lock().expect("nothing panics while it holds what is recorded")
+    }
+}
+
+impl Recorded {
+    /// When the last span ends; zero where there is none.
+    fn end(&self) -> Duration {
+        let last = self.threads.iter().filter_map(|thread| thread.spans.last());
+        last.map(|span| span.end).max().unwrap_or_default()
     }
 }
 
@@ -236,7 +245,7 @@ impl Lane {
 impl Drop for Lane {
     fn drop(&mut self) {
         self.leave();
-        self.timeline.lock()[self.thread].spans = std::mem::take(&mut self.spans);
+        self.timeline.lock().threads[self.thread].spans = std::mem::take(&mut self.spans);
     }
 }
 

@@ -1,4 +1,4 @@
-use crate::{Thread, Timeline, hand_overs};
+use crate::{State, Thread, Timeline};
 use serde_json::{Value, json};
 use std::io::{self, BufWriter, Write};
 use std::time::Duration;
@@ -7,8 +7,9 @@ impl Timeline {
     /// Writes the trace as Chrome trace events, which <https://ui.perfetto.dev> opens.
     ///
     /// The JSON array form of the format: `M` events name the processes and threads, a complete
-    /// `X` event is a span, a pair of flow events `s` and `f` is a hand-over. Processes and threads are numbered from 1 in order of appearance;
-    /// no two threads share a number, even across processes.
+    /// `X` event is a span, a pair of flow events `s` and `f` is a hand-over. Processes and
+    /// threads are numbered from 1 in order of appearance; no two threads share a number, even
+    /// across processes.
     ///
     /// Times are whole microseconds, each rounded down. Rounding both ends the same way keeps
     /// the spans of a thread disjoint, which viewers require; fractions, added up as floating
@@ -26,7 +27,8 @@ impl Timeline {
             separator = ",\n";
             io::Result::Ok(())
         };
-        let threads = self.threads();
+        let recorded = self.lock().clone();
+        let threads = &recorded.threads;
         let mut processes: Vec<&str> = Vec::new();
         for (Thread { process, name, spans }, tid) in threads.iter().zip(1..) {
             let known = processes.iter().position(|known| known == process);
@@ -48,9 +50,14 @@ impl Timeline {
             let of = &threads[thread].process;
             processes.iter().position(|process| process == of).expect("it was named above") + 1
         };
-        for (hand_over, id) in hand_overs(&threads).iter().zip(1_usize..) {
-            // A flow starts inside a slice: its end is outside.
+        for (hand_over, id) in recorded.hand_overs().iter().zip(1_usize..) {
+            // A flow starts inside the slice of the turn. The end of a slice is outside, and a
+            // turn within a microsecond has nothing but its start.
+            let spans = &threads[hand_over.from].spans;
+            let over = spans.partition_point(|span| span.end <= hand_over.given);
+            let turn = spans[..over].iter().rfind(|span| span.state == State::Run);
             let given = micros(hand_over.given).saturating_sub(1);
+            let given = turn.map_or(given, |turn| given.max(micros(turn.start)));
             for (phase, thread, at) in
                 [("s", hand_over.from, given), ("f", hand_over.to, micros(hand_over.at))]
             {
@@ -102,6 +109,12 @@ mod tests {
         let mut free_from = HashMap::new();
         let mut spans = HashMap::new();
         let mut flows = HashMap::new();
+        let mut turns = Vec::new();
+        let in_a_turn = |turns: &[(u64, u64, u64)], tid, at| {
+            turns
+                .iter()
+                .any(|&(of, start, end)| of == tid && (start == at || start < at && at < end))
+        };
         for event in events {
             let (pid, tid) = (number(event, "pid"), number(event, "tid"));
             match event["ph"].as_str().unwrap() {
@@ -127,15 +140,21 @@ mod tests {
                     assert!(*free_from <= start, "overlaps the span before it: {event}");
                     *free_from = start + length;
                     *spans.get_mut(name).unwrap() += 1;
+                    if event["name"] == State::Run.name() {
+                        turns.push((tid, start, start + length));
+                    }
                 }
                 "s" => {
                     assert_eq!(threads[&tid].0, pid);
-                    assert_eq!(flows.insert(event["id"].as_str(), number(event, "ts")), None);
+                    let at = number(event, "ts");
+                    assert!(in_a_turn(&turns, tid, at), "outside of a turn: {event}");
+                    assert_eq!(flows.insert(event["id"].as_str(), at), None);
                 }
                 "f" => {
                     assert_eq!(threads[&tid].0, pid);
-                    let started = flows.remove(&event["id"].as_str()).unwrap();
-                    assert!(started <= number(event, "ts"));
+                    let at = number(event, "ts");
+                    assert!(in_a_turn(&turns, tid, at), "outside of a turn: {event}");
+                    assert!(flows.remove(&event["id"].as_str()).unwrap() <= at);
                 }
                 other => panic!("unknown phase {other}"),
             }
@@ -207,6 +226,23 @@ mod tests {
             events.iter().filter(|event| event["name"] == "hand-over").collect();
         let at = |flow: &Value| (flow["tid"].as_u64().unwrap(), flow["ts"].as_u64().unwrap());
         assert_eq!(flows.iter().map(|flow| at(flow)).collect::<Vec<_>>(), [(1, 4), (2, 6)]);
+    }
+
+    #[test]
+    fn the_flow_of_a_turn_within_a_microsecond_starts_in_its_own_slice() {
+        for end in [5_200, 5_700] {
+            let timeline = Timeline::new();
+            let mut a = timeline.lane("p", "A");
+            push(&mut a, State::Run, 0, 2_000);
+            push(&mut a, State::WaitForLock, 2_000, 5_200);
+            push(&mut a, State::Run, 5_200, end);
+            drop(a);
+            push(&mut timeline.lane("p", "B"), State::Run, end, 9_000);
+            let events = written(&timeline);
+            validated(&events);
+            let start = events.iter().find(|event| event["ph"] == "s").unwrap();
+            assert_eq!(start["ts"], 5);
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::{State, Thread, Timeline};
+use crate::{Recorded, State, Thread, Timeline};
 
 /// What a thread did with the time of the whole timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -36,29 +36,39 @@ impl Timeline {
     /// What each thread did with the time, in the order of [`threads`](Timeline::threads).
     #[must_use]
     pub fn shares(&self) -> Vec<Share> {
-        let threads = self.threads();
-        let ends = threads.iter().filter_map(|thread| thread.spans.last()).map(|span| span.end);
-        let total = ends.max().unwrap_or_default();
-        let mut shares: Vec<_> = threads.iter().map(|thread| share(thread, total)).collect();
-        for hand_over in hand_overs(&threads) {
-            shares[hand_over.to].switches += 1;
-        }
-        shares
+        self.lock().shares()
+    }
+
+    /// Every time the lock went from one thread to another of the same process, in order of
+    /// time.
+    ///
+    /// Derived, unless somebody who knows [set](Timeline::set_hand_overs) them: what runs next
+    /// after one thread of a process is the next one to have its lock. Turns that begin and end
+    /// at the same moment, as on a coarse clock, come in the order of their threads.
+    #[must_use]
+    pub fn hand_overs(&self) -> Vec<HandOver> {
+        self.lock().hand_overs()
+    }
+
+    /// Sets the hand-overs, in order of time, for a clock that stands still between turns: the
+    /// order of turns without a length is not in their spans, nor is whether there is a lock.
+    pub fn set_hand_overs(&self, hand_overs: Vec<HandOver>) {
+        self.lock().hand_overs = Some(hand_overs);
     }
 
     /// The [shares](Timeline::shares) as a table of text, one line per thread.
     #[must_use]
     pub fn shares_text(&self) -> String {
-        let threads = self.threads();
-        let ends = threads.iter().filter_map(|thread| thread.spans.last()).map(|span| span.end);
-        let total = ends.max().unwrap_or_default().max(Duration::from_nanos(1));
+        let recorded = self.lock();
+        let threads = &recorded.threads;
+        let total = recorded.end().max(Duration::from_nanos(1));
         let percent = |time: Duration| format!("{:.1} %", 100.0 * time.div_duration_f64(total));
         let indent = threads.iter().map(|thread| thread.label().chars().count()).max();
         let indent = indent.unwrap_or(0);
 
         let mut text =
             format!("{:indent$}   has lock     waits   neither  switches  longest wait\n", "");
-        for (thread, share) in threads.iter().zip(self.shares()) {
+        for (thread, share) in threads.iter().zip(recorded.shares()) {
             writeln!(
                 text,
                 "{:indent$}  {:>9} {:>9} {:>9} {:>9} {:>10.2} ms",
@@ -72,6 +82,22 @@ impl Timeline {
             .expect("a String takes everything");
         }
         text
+    }
+}
+
+impl Recorded {
+    pub(crate) fn hand_overs(&self) -> Vec<HandOver> {
+        self.hand_overs.clone().unwrap_or_else(|| derived(&self.threads))
+    }
+
+    fn shares(&self) -> Vec<Share> {
+        let total = self.end();
+        let mut shares: Vec<_> =
+            self.threads.iter().map(|thread| share(thread, total)).collect();
+        for hand_over in self.hand_overs() {
+            shares[hand_over.to].switches += 1;
+        }
+        shares
     }
 }
 
@@ -101,9 +127,8 @@ fn share(thread: &Thread, total: Duration) -> Share {
     share
 }
 
-/// Every change of the thread that runs, process by process. Derived, not recorded: what runs
-/// next after one thread of a process is the next one to have its lock.
-pub(crate) fn hand_overs(threads: &[Thread]) -> Vec<HandOver> {
+/// Every change of the thread that runs, process by process.
+fn derived(threads: &[Thread]) -> Vec<HandOver> {
     let mut turns: Vec<_> = threads
         .iter()
         .enumerate()
@@ -173,12 +198,28 @@ p B     25.0 %    25.0 %    50.0 %         1       5.00 ms
         ]);
         let ms = Duration::from_millis;
         let expected = HandOver { from: 0, to: 2, given: ms(15), at: ms(16) };
-        assert_eq!(hand_overs(&timeline.threads()), [expected]);
+        assert_eq!(timeline.hand_overs(), [expected]);
     }
 
     #[test]
     fn threads_side_by_side_hand_nothing_over() {
         let timeline = timeline(&[("p", "A", &[(Run, 0, 5)]), ("p", "B", &[(Run, 1, 4)])]);
-        assert_eq!(hand_overs(&timeline.threads()), []);
+        assert_eq!(timeline.hand_overs(), []);
+    }
+
+    #[test]
+    fn a_turn_without_a_length_is_handed_over_and_back() {
+        let timeline =
+            timeline(&[("p", "A", &[(Run, 0, 5), (Run, 5, 9)]), ("p", "B", &[(Run, 5, 5)])]);
+        let threads: Vec<_> = timeline.hand_overs().iter().map(|h| (h.from, h.to)).collect();
+        assert_eq!(threads, [(0, 1), (1, 0)]);
+    }
+
+    #[test]
+    fn hand_overs_that_are_set_are_not_derived() {
+        let timeline = timeline(&[("p", "A", &[(Run, 0, 5)]), ("p", "B", &[(Run, 5, 9)])]);
+        timeline.set_hand_overs(Vec::new());
+        assert_eq!(timeline.hand_overs(), []);
+        assert_eq!(timeline.shares()[1].switches, 0);
     }
 }

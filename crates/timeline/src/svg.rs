@@ -40,15 +40,15 @@ impl Timeline {
     /// the lock as lines from bar to bar, and a legend of the states that occur.
     ///
     /// A self-contained SVG file; it reads well on light and on dark ground. The state and the
-    /// times of a span appear where the pointer rests. Empty when nothing was recorded.
+    /// times of a span appear where the pointer rests. Empty when nothing took time.
     #[must_use]
     pub fn svg(&self) -> String {
-        let threads = self.threads();
-        let ends = threads.iter().filter_map(|thread| thread.spans.last()).map(|span| span.end);
-        match ends.max() {
-            Some(total) if !total.is_zero() => Picture::new(&threads, total).draw(),
-            _ => String::new(),
+        let recorded = self.lock();
+        let total = recorded.end();
+        if total.is_zero() {
+            return String::new();
         }
+        Picture::new(&recorded.threads, total).draw(&recorded.hand_overs())
     }
 }
 
@@ -68,7 +68,7 @@ impl<'a> Picture<'a> {
         Self { threads, total, left, svg: String::new() }
     }
 
-    fn draw(mut self) -> String {
+    fn draw(mut self, hand_overs: &[HandOver]) -> String {
         let rows = u32::try_from(self.threads.len()).expect("fewer threads than a u32 counts");
         let bottom = MARGIN + ROW * f64::from(rows);
         let height = bottom + AXIS + LEGEND + MARGIN;
@@ -82,8 +82,8 @@ impl<'a> Picture<'a> {
         for (thread, row) in self.threads.iter().zip(0_u32..) {
             self.bar(thread, MARGIN + ROW * f64::from(row));
         }
-        for hand_over in crate::hand_overs(self.threads) {
-            self.hand_over(&hand_over);
+        for hand_over in hand_overs {
+            self.hand_over(hand_over);
         }
         self.legend(bottom + AXIS + LEGEND / 2.0);
         self.svg.push_str("</svg>\n");
@@ -222,7 +222,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_recorded_is_no_picture() {
-        assert_eq!(Timeline::new().svg(), "");
+    fn what_took_no_time_is_no_picture() {
+        let timeline = Timeline::new();
+        assert_eq!(timeline.svg(), "");
+        let (start, end) = (Duration::ZERO, Duration::ZERO);
+        timeline.lane("p", "A").push(Span { state: State::Run, start, end });
+        assert_eq!(timeline.svg(), "");
     }
 }

@@ -13,12 +13,14 @@ impl Timeline {
     /// the origin to the last end, and shows the state that took the most of it, or a blank
     /// where none took as much as passed in no state; at a tie the earlier state of the legend
     /// wins. What is much shorter than a column is therefore not seen. The glyphs differ
-    /// without colour. Empty when nothing was recorded.
+    /// without colour. Empty when nothing took time.
     #[must_use]
     pub fn text(&self, width: u16) -> String {
-        let threads = self.lock();
-        let ends = threads.iter().filter_map(|thread| thread.spans.last()).map(|span| span.end);
-        let Some(total) = ends.max() else { return String::new() };
+        let recorded = self.lock();
+        let (threads, total) = (&recorded.threads, recorded.end());
+        if total.is_zero() {
+            return String::new();
+        }
 
         let lengths = threads.iter().map(|thread| thread.label().chars().count());
         let indent = lengths.max().unwrap_or(0);
@@ -32,11 +34,11 @@ impl Timeline {
             let rest = rest.trim_end();
             writeln!(text, "{label:indent$} {rest}").expect("a String takes everything");
         };
-        for thread in threads.iter() {
+        for thread in threads {
             line(&thread.label(), &bar(&thread.spans, total, columns));
         }
         line("", &axis(total, columns));
-        line("", &legend(&threads));
+        line("", &legend(threads));
         text
     }
 }
@@ -230,10 +232,9 @@ web server ───────────────────────
     }
 
     #[test]
-    fn nothing_recorded_is_no_text() {
-        let timeline = Timeline::new();
-        assert_eq!(timeline.text(80), "");
-        drop(timeline.lane("p", "A"));
-        assert_eq!(timeline.text(80), "");
+    fn what_took_no_time_is_no_text() {
+        assert_eq!(Timeline::new().text(80), "");
+        assert_eq!(timeline(&[("p", "A", &[])]).text(80), "");
+        assert_eq!(timeline(&[("p", "A", &[(RUN, 0)])]).text(80), "");
     }
 }
