@@ -61,10 +61,23 @@ impl Output {
     /// Writes a measurement to stderr, unless `--quiet`.
     pub fn measured(self, measurement: impl Display) {
         if !self.quiet {
-            // A stderr that nobody reads is no reason to keep the facts back.
-            let _ = writeln!(io::stderr(), "{measurement}");
+            to_stderr(measurement);
         }
     }
+}
+
+/// Writes a line to stderr.
+///
+/// `eprintln!` panics when stderr takes nothing. That is no reason to keep the facts back, to
+/// end with another status, or not to end on Ctrl-C.
+pub fn to_stderr(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Ends the program for bad arguments that show only together, with one line and status 2.
+pub fn refuse(error: impl Display) -> ! {
+    to_stderr(format_args!("error: {error}"));
+    process::exit(BAD_ARGUMENTS);
 }
 
 /// Reads the command line, and makes Ctrl-C and a closed stdout end the program in good order.
@@ -75,7 +88,7 @@ pub fn parse<Args: clap::Parser>() -> Args {
     end_at_once_on_ctrl_c();
     read::<Args>(env::args_os()).unwrap_or_else(|error| {
         if error.use_stderr() {
-            eprintln!("{}", in_one_line(&error));
+            to_stderr(in_one_line(&error));
             process::exit(BAD_ARGUMENTS);
         }
         print!("{error}");
@@ -182,7 +195,7 @@ fn end_in_good_order_when_stdout_fails() {
         {
             process::exit(0);
         }
-        let _ = writeln!(io::stderr(), "Error: cannot write to stdout: {cause}");
+        to_stderr(format_args!("Error: cannot write to stdout: {cause}"));
         process::exit(FAILED);
     }));
 }
@@ -190,7 +203,7 @@ fn end_in_good_order_when_stdout_fails() {
 /// Worker processes see the end of their channel when this process is gone, and end too.
 fn end_at_once_on_ctrl_c() {
     let handler = || {
-        eprintln!("interrupted");
+        to_stderr("interrupted");
         process::exit(INTERRUPTED);
     };
     // Without it, which is when no thread can be started, Ctrl-C still ends the program.

@@ -20,10 +20,11 @@ use crate::scenario::{Scenario, Series};
 
 /// Our lock beside CPython's: the same scenarios, measured by the same loops.
 ///
-/// On our lock with real threads (live), on our rules with a virtual clock (simulated), and on
-/// every Python from 3.9 on that is found. Figures are medians of all runs, unless they say
-/// otherwise. Those who take part take turns, so that a slow minute of the machine hits all of
-/// them; the machine should have nothing else to do.
+/// On our lock with real threads (live), on our rules with a virtual clock
+/// (simulated), and on every Python from 3.9 on that is found. Figures are medians
+/// of all runs, unless they say otherwise. Those who take part take turns, so that
+/// a slow minute of the machine hits all of them; the machine should have nothing
+/// else to do.
 #[derive(Parser)]
 #[command(version, verbatim_doc_comment)]
 struct Args {
@@ -36,7 +37,7 @@ struct Args {
     /// How often to measure each scenario
     #[arg(long, default_value = "5", value_parser = cli::count(1..=1000))]
     runs: usize,
-    /// Print a JSON document instead of tables: times in seconds, ratios and shares as fractions
+    /// Print JSON: times in seconds, ratios and shares as fractions
     #[arg(long)]
     json: bool,
 }
@@ -75,10 +76,10 @@ fn main() -> cli::Result<ExitCode> {
     let (pythons, errors) = python::find(&args.python);
     let errors: Vec<_> = errors.iter().map(|error| format!("{error:#}")).collect();
     for error in &errors {
-        eprintln!("{error}");
+        cli::to_stderr(error);
     }
     if pythons.is_empty() {
-        eprintln!("no Python from 3.9 on is found here: ours alone");
+        cli::to_stderr("no Python from 3.9 on is found here: ours alone");
     }
     let pythons = pythons.into_iter().map(Kind::Python);
     let mut contenders: Vec<_> =
@@ -162,7 +163,7 @@ impl Contender {
             }
             Kind::Python(python) => python.measure(scenario).unwrap_or_else(|error| {
                 let line = format!("{error:#}");
-                eprintln!("{line}");
+                cli::to_stderr(&line);
                 self.failure = Some(line);
                 Series::new()
             }),

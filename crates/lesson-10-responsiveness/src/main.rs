@@ -135,7 +135,8 @@ fn assert_frozen(watched: &Watched, (began, ended): (Duration, Duration)) {
 
 fn watch(design: Design, args: &Args) -> Result<()> {
     let work = short(args.work);
-    eprintln!("{}: {work} of work, behind the first second.\n", design.words());
+    let words = design.words();
+    cli::to_stderr(format_args!("{words}: {work} of work, behind the first second.\n"));
     live::watch(design, &setting(args, 2 * AROUND), &mut view::line)?;
     Ok(())
 }
