@@ -24,11 +24,11 @@ pub enum Scenario {
     Native,
     /// How long a turn is, with two threads that compute
     Turns,
-    /// How long an I/O thread takes to run again beside threads that compute
+    /// How soon an I/O thread runs again beside others
     WakeUps,
-    /// The same at the default interval, by how far apart the check points of the others are
+    /// The same, by how far apart their check points are
     CheckPoints,
-    /// Increments of a common counter that are missing in the end
+    /// Increments of a counter missing in the end
     LostUpdates,
 }
 

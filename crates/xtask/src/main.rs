@@ -34,7 +34,7 @@ enum Habit {
         #[arg(long)]
         bless: bool,
     },
-    /// Run a lesson's programs many times alone, on one core and under load, and count its distinct outputs
+    /// Run a lesson many times in three modes and count its distinct outputs
     Flake {
         /// Its number or name, or `all`
         #[arg(value_parser = one_or_all, value_name = "LESSON")]
