@@ -17,6 +17,21 @@ fn two_threads_under_one_gil_take_turns_unless_they_give_it_up() {
 }
 
 #[test]
+fn each_row_has_its_own_on_the_virtual_clock() {
+    let run = run(LESSON, &[]);
+    let ratios: Vec<_> = run
+        .stderr
+        .lines()
+        .filter(|line| line.starts_with("  on the virtual clock "))
+        .map(|line| line.split_whitespace().last().expect("it has words"))
+        .collect();
+    // The fourth depends on how long the task takes here, beside the wait.
+    let [one_gil, a_gil_each, native, _] = ratios[..] else { panic!("{}", run.stderr) };
+    assert!(one_gil.starts_with("1.0"), "{}", run.stderr);
+    assert_eq!([a_gil_each, native], ["0.50"; 2], "{}", run.stderr);
+}
+
+#[test]
 fn neither_the_sizes_nor_the_interval_change_a_fact() {
     let sizes = ["--squares", "1_000_000", "--rounds", "3", "--interval", "1us"];
     let small = run(LESSON, &[&sizes[..], &["--delay", "0s", "--quiet"]].concat());
@@ -95,5 +110,46 @@ fn a_page_or_a_host_that_does_not_exist_is_named() {
         assert_eq!(failed.status.code(), Some(1), "{failed}");
         assert!(failed.stderr.starts_with(&format!("Error: GET {url}: {why}")), "{failed}");
         assert_eq!(failed.stderr.lines().count(), 1, "{failed}");
+    }
+}
+
+/// `/dev/full` takes nothing.
+#[cfg(target_os = "linux")]
+mod stderr_that_takes_nothing {
+    use super::LESSON;
+
+    use std::fs::File;
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+
+    fn lesson(flags: &[&str]) -> Command {
+        let full = File::options().write(true).open("/dev/full").expect("Linux has it");
+        let mut lesson = Command::new(LESSON);
+        lesson.args(flags).stderr(full);
+        lesson
+    }
+
+    #[test]
+    fn ctrl_c_ends_the_lesson_all_the_same() {
+        // Seconds of work. A lesson that goes on reaches its end, with another status.
+        let long = ["--squares", "10_000_000_000", "--rounds", "1"];
+        let mut lesson =
+            lesson(&long).stdout(Stdio::piped()).spawn().expect("cargo built the program");
+        // The first line comes after the flags are read.
+        let mut line = String::new();
+        let mut stdout = BufReader::new(lesson.stdout.take().expect("it is piped"));
+        stdout.read_line(&mut line).expect("the lesson prints text");
+        let pid = lesson.id().try_into().expect("a process number");
+        kill(Pid::from_raw(pid), Signal::SIGINT).expect("it runs");
+        assert_eq!(lesson.wait().expect("our child").code(), Some(130), "{line}");
+    }
+
+    #[test]
+    fn a_bad_argument_is_still_one() {
+        let status = lesson(&["--rounds", "0"]).status().expect("cargo built the program");
+        assert_eq!(status.code(), Some(2));
     }
 }

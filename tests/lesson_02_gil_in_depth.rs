@@ -6,6 +6,8 @@ use common::{Run, assert_transcript, run};
 use std::env;
 use std::fs;
 use std::path::Path;
+#[cfg(target_os = "linux")]
+use std::process::Command;
 
 const CONVOY: &str = env!("CARGO_BIN_EXE_convoy");
 const FAIRNESS: &str = env!("CARGO_BIN_EXE_fairness");
@@ -67,6 +69,22 @@ fn a_schedule_replays_one_order() {
     assert_transcript("schedule", &orders.map(|flags| silent(COUNTER, flags)));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_stderr_that_takes_nothing_changes_no_exit_status() {
+    for (status, program, flags) in [
+        (0, COUNTER, &["--increments", "10"][..]),
+        (0, FAIRNESS, &["--time", "10ms"]),
+        (2, COUNTER, &["--schedule", "a,c"]),
+        (2, CONVOY, &["--trace", "convoy.out", "--svg", "convoy.out"]),
+    ] {
+        let full = fs::File::options().write(true).open("/dev/full").expect("Linux has it");
+        let output = Command::new(program).args(flags).stderr(full).output();
+        let output = output.expect("cargo built the program");
+        assert_eq!(output.status.code(), Some(status), "{program} {flags:?}");
+    }
+}
+
 /// `INSTA_UPDATE=always`, as in `just bless`, writes the picture again.
 #[test]
 fn the_picture_of_the_page_is_what_the_program_draws() {
@@ -99,6 +117,8 @@ fn bad_arguments_and_failed_operations_are_named_in_one_line() {
     let errors = [
         (2, CONVOY, &["--interval", "0s"][..]),
         (2, CONVOY, &["--threads", "17"]),
+        (2, CONVOY, &["--trace", "convoy.out", "--svg", "convoy.out"]),
+        (2, CONVOY, &["--time", "10s"]),
         (1, CONVOY, &["--svg", "no/such/folder/convoy.svg"]),
         (1, CONVOY, &["--trace", "no/such/folder/convoy.json"]),
         (2, FAIRNESS, &["--threads", "0"]),
@@ -108,6 +128,7 @@ fn bad_arguments_and_failed_operations_are_named_in_one_line() {
         (2, COUNTER, &["--policy", "2.7"]),
         (2, COUNTER, &["--threads", "0"]),
         (2, COUNTER, &["--interval", "-5ms"]),
+        (2, COUNTER, &["--schedule", "a,b", "--threads", "2"]),
         (2, COUNTER, &["--schedule", "a,c"]),
         (2, COUNTER, &["--schedule", "a,a,a,a,a"]),
         (2, COUNTER, &["--policy", "3.10", "--schedule", "a,b,b"]),

@@ -1,7 +1,6 @@
 //! What the programs of this lesson share: threads under one lock, on the virtual clock.
 
 use std::fs::File;
-use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -28,13 +27,11 @@ pub fn ms(time: Duration) -> String {
     format!("{:.2}", time.as_secs_f64() * 1e3)
 }
 
-/// Makes a file, or says which one could not be made.
+/// Makes a file to write to, or says which one could not be made.
 ///
 /// # Errors
 ///
-/// When the file cannot be made or written.
-pub fn save(what: &str, path: &Path, write: impl FnOnce(File) -> io::Result<()>) -> Result<()> {
-    File::create(path)
-        .and_then(write)
-        .with_context(|| format!("cannot write the {what} to {}", path.display()))
+/// When the file cannot be made.
+pub fn create(what: &str, path: &Path) -> Result<File> {
+    File::create(path).with_context(|| format!("cannot write the {what} to {}", path.display()))
 }

@@ -3,20 +3,21 @@
 //!
 //! Python: `threading.Thread` and the global interpreter lock. Page: `lessons/02-gil.md`.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Barrier;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use gil::{Gil, Settings, Token};
-use lesson_02_gil::{asked_after, ms, save, scenario};
+use lesson_02_gil::{asked_after, create, ms, scenario};
 use simulator::{Step, Thread};
 use tasks::cpu::{formula, sum_of_squares};
 use tasks::fetch::{FetchError, TimeOuts, check_url, get};
 use tasks::grouped;
-use tasks::measure::{Stopwatch, Table, pictures_on_stderr, short};
+use tasks::measure::{Measurement, Stopwatch, Table, pictures_on_stderr, short};
 use tasks::web::{Server, TEXT};
 use timeline::{Lane, State, Timeline};
 
@@ -60,41 +61,55 @@ fn url(text: &str) -> Result<String, String> {
 
 fn main() -> cli::Result {
     let args: Args = cli::parse();
+    // The file first: one that cannot be made is known at once.
+    let trace = args.trace.as_deref().map(|path| create("trace", path)).transpose()?;
     let mut table = Table::for_stderr();
-    twice_in_a_row(&args, &mut table);
-    two_threads_under_one_gil(&args, &mut table)?;
+    let time = twice_in_a_row(&args, &mut table);
+    two_threads_under_one_gil(&args, &mut table, trace)?;
+    virtual_row(&mut table, shared(&args), [Step::Compute(time), Step::Compute(time)])?;
     two_threads_with_a_gil_each(&args, &mut table);
+    // A lock that nobody else wants is like none.
+    virtual_row(&mut table, None, [Step::Compute(time), Step::Compute(time)])?;
     two_threads_in_native_code(&args, &mut table);
+    let native = || Step::Native { time, gives_lock: true };
+    virtual_row(&mut table, shared(&args), [native(), native()])?;
     args.output.measured(format_args!("Sections 1 to 4, measured:\n{table}"));
     one_computes_and_one_waits(&args)?;
     println!("\nThe page of this lesson: lessons/02-gil.md");
     Ok(())
 }
 
-fn twice_in_a_row(args: &Args, table: &mut Table) {
+/// Returns how long one task takes.
+fn twice_in_a_row(args: &Args, table: &mut Table) -> Duration {
     let (n, rounds) = (grouped(args.squares.into()), args.rounds);
     println!("1. The CPU task, twice in a row: the sum of the squares below {n}, {rounds} x.");
     let gil = new_gil(args);
     let watch = Stopwatch::start();
     let mut token = gil.acquire();
     let sums = [(); 2].map(|()| cpu_task(args, &mut token));
-    table.row("twice in a row", watch.stop());
+    let both = watch.stop();
+    table.row("twice in a row", both);
     println!("   first: {}  second: {}", grouped(sums[0]), grouped(sums[1]));
+    both.wall / 2
 }
 
-fn two_threads_under_one_gil(args: &Args, table: &mut Table) -> Result<()> {
+fn two_threads_under_one_gil(
+    args: &Args,
+    table: &mut Table,
+    trace: Option<File>,
+) -> Result<()> {
     println!("\n2. The same in two threads, A and B, under one GIL.");
     let gil = new_gil(args);
     let task = |token: &mut Token| cpu_task(args, token);
     let timeline = in_two_threads([&gil, &gil], task, "two threads, one GIL", table);
     println!("   at most {} had the lock at once", timeline.peak(State::Run));
-    let end = simulated(args, [Step::Compute(TASK), Step::Compute(TASK)])?;
+    let end = simulated(shared(args), [Step::Compute(TASK), Step::Compute(TASK)])?;
     let (task, end) = (short(TASK), ms(end));
     println!("   virtual clock: two tasks of {task} end after {end} ms, hand-overs included");
     args.output.measured(format!("   the lock changed hands {} times", gil.switches()));
     show(args, &timeline);
-    if let Some(path) = &args.trace {
-        save("trace", path, |file| timeline.write_perfetto(file))?;
+    if let Some(file) = trace {
+        timeline.write_perfetto(file).context("cannot write the trace")?;
     }
     Ok(())
 }
@@ -142,12 +157,14 @@ fn one_computes_and_one_waits(args: &Args) -> Result<()> {
     };
     let gil = new_gil(args);
     let mut table = Table::for_stderr();
-    let watch = Stopwatch::start();
+    let (watch, start) = (Stopwatch::start(), Instant::now());
     let mut token = gil.acquire();
     cpu_task(args, &mut token);
+    let computes = start.elapsed();
     io_task(&url, &mut token)?;
     drop(token);
-    table.row("one after another", watch.stop());
+    let both = watch.stop();
+    table.row("one after another", both);
 
     let timeline = Timeline::new();
     let watch = Stopwatch::start();
@@ -158,6 +175,8 @@ fn one_computes_and_one_waits(args: &Args) -> Result<()> {
         (cpu.join().expect(NO_PANIC), io.join().expect(NO_PANIC))
     });
     table.row("in two threads", watch.stop());
+    let waits = both.wall.saturating_sub(computes);
+    virtual_row(&mut table, shared(args), [Step::Compute(computes), Step::Io(waits)])?;
 
     let (sum, length) = (grouped(sum), length?);
     let arrived = format!("I/O: a text of {length} characters");
@@ -168,7 +187,7 @@ fn one_computes_and_one_waits(args: &Args) -> Result<()> {
         println!("   CPU: {sum}");
         args.output.measured(format!("   {arrived}"));
     }
-    let end = simulated(args, [Step::Compute(TASK), Step::Io(args.delay)])?;
+    let end = simulated(shared(args), [Step::Compute(TASK), Step::Io(args.delay)])?;
     let (task, wait, end) = (short(TASK), short(args.delay), ms(end));
     println!("   virtual clock: {task} beside a wait of {wait} end after {end} ms");
     show(args, &timeline);
@@ -182,14 +201,25 @@ const TASK: Duration = Duration::from_millis(100);
 const COLUMNS: u16 = 80;
 const NO_PANIC: &str = "a task that is wrong ends the lesson";
 
-/// The same rules on the virtual clock: when both of two threads with one step each have ended.
-fn simulated(args: &Args, [a, b]: [Step; 2]) -> Result<Duration, simulator::Error> {
+/// The rules on the virtual clock: when both of two threads with one step each have ended.
+fn simulated(lock: Option<Settings>, [a, b]: [Step; 2]) -> Result<Duration, simulator::Error> {
     let threads = vec![Thread::new("A", [a]), Thread::new("B", [b])];
-    Ok(scenario(Some(asked_after(args.interval)), threads, 0).run()?.end)
+    Ok(scenario(lock, threads, 0).run()?.end)
+}
+
+/// Below the row of real threads: the same on the virtual clock, with tasks as long as measured.
+fn virtual_row(table: &mut Table, lock: Option<Settings>, steps: [Step; 2]) -> Result<()> {
+    let wall = simulated(lock, steps)?;
+    table.row("  on the virtual clock", Measurement { wall, cpu: None, scaled: 1 });
+    Ok(())
+}
+
+fn shared(args: &Args) -> Option<Settings> {
+    Some(asked_after(args.interval))
 }
 
 fn new_gil(args: &Args) -> Gil {
-    Gil::with(Settings { interval: args.interval, ..Settings::default() })
+    Gil::with(asked_after(args.interval))
 }
 
 /// Runs the task in two threads, A and B, each under its lock. Prints both answers, and returns

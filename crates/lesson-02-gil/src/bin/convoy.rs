@@ -11,9 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use clap::Parser;
 use gil::{Gil, Settings};
-use lesson_02_gil::{asked_after, ms, save, scenario};
+use lesson_02_gil::{asked_after, create, ms, scenario};
 use simulator::{Error, Run, Scenario, Step, Thread};
 use tasks::cpu::sum_of_squares;
 
@@ -29,13 +30,13 @@ use tasks::cpu::sum_of_squares;
 #[command(version, verbatim_doc_comment)]
 struct Args {
     /// How many threads compute in the picture
-    #[arg(long, default_value = "2", value_name = "N", value_parser = cli::count(0..=16))]
+    #[arg(long, default_value = "2", value_name = "N", value_parser = cli::count(0..=8))]
     threads: usize,
     /// How long a thread waits before it asks, in the picture and live
     #[arg(long, default_value = "5ms", value_name = "TIME", value_parser = cli::duration(Duration::from_micros(1)..=Duration::from_secs(1)))]
     interval: Duration,
     /// How much time the picture shows
-    #[arg(long, default_value = "80ms", value_name = "TIME", value_parser = cli::duration(Duration::from_millis(1)..=Duration::from_secs(10)))]
+    #[arg(long, default_value = "80ms", value_name = "TIME", value_parser = cli::duration(Duration::from_millis(1)..=Duration::from_secs(1)))]
     time: Duration,
     /// Stands for what an operating system leaves open
     #[arg(long, default_value_t = 0, value_name = "N", value_parser = cli::number(0..=u64::MAX))]
@@ -65,13 +66,22 @@ const NAPS: [u64; 4] = [7, 10, 13, 16];
 
 fn main() -> cli::Result {
     let args: Args = cli::parse();
+    if let (Some(trace), Some(svg)) = (&args.trace, &args.svg)
+        && trace == svg
+    {
+        let file = trace.display();
+        cli::refuse(format_args!(
+            "'--trace' and '--svg' name the same file '{file}': each needs its own"
+        ));
+    }
     // The files first: one that cannot be written is known at once.
     let picture = run(&args, args.threads, args.interval, args.time)?.timeline();
     if let Some(path) = &args.trace {
-        save("trace", path, |file| picture.write_perfetto(file))?;
+        picture.write_perfetto(create("trace", path)?).context("cannot write the trace")?;
     }
     if let Some(path) = &args.svg {
-        save("picture", path, |mut file| file.write_all(picture.svg().as_bytes()))?;
+        let mut file = create("picture", path)?;
+        file.write_all(picture.svg().as_bytes()).context("cannot write the picture")?;
     }
     table(&args)?;
     println!(

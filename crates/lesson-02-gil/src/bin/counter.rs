@@ -4,7 +4,6 @@
 //!
 //! Python: `counter += 1` in threads. Page: `lessons/02-gil-in-depth.md`.
 
-use std::process;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -35,7 +34,7 @@ struct Args {
     /// How many threads count
     #[arg(long, default_value = "4", value_name = "N", value_parser = cli::count(1..=16))]
     threads: usize,
-    /// How far each thread counts
+    /// How many increments each thread makes
     #[arg(long, default_value_t = 20_000, value_name = "N", value_parser = cli::number(1..=100_000))]
     increments: u64,
     /// How long a thread waits for the lock before it asks for it
@@ -45,7 +44,7 @@ struct Args {
     #[arg(long, default_value_t = 0, value_name = "N", value_parser = cli::number(0..=u64::MAX))]
     seed: u64,
     /// Who moves, one after another: a,a,b,b; then the first who can
-    #[arg(long, value_name = "NAMES")]
+    #[arg(long, value_name = "NAMES", conflicts_with_all = ["threads", "increments", "interval", "seed"])]
     schedule: Option<String>,
     #[command(flatten)]
     output: Output,
@@ -85,10 +84,16 @@ fn main() -> cli::Result {
         println!("   {:<15}{:>14}{:>14}{:>14}", policy.name(), plain?, call?, atomic?);
     }
     if !args.output.quiet {
-        eprintln!("   on {} real threads, as many as {WINDOW:?} are enough for:", args.threads);
+        args.output.measured(format_args!(
+            "   on {} real threads, as many as {WINDOW:?} are enough for:",
+            args.threads
+        ));
         for policy in policies {
             let [plain, call, atomic] = bodies().map(|body| lost_live(&args, *policy, &body));
-            eprintln!("   {:<15}{plain:>12.1} %{call:>12.1} %{atomic:>12.1} %", policy.name());
+            args.output.measured(format_args!(
+                "   {:<15}{plain:>12.1} %{call:>12.1} %{atomic:>12.1} %",
+                policy.name()
+            ));
         }
     }
     println!("\n2. a and b count 1 each, in every order. Orders that lose an update:");
@@ -156,8 +161,8 @@ fn replay(args: &Args, schedule: &str) {
     let policy = args.policy.unwrap_or(Policy::FreeThreaded);
     let program = two_threads(args, policy, INCREMENT.to_vec());
     let outcome = program.run(&Schedule::from(schedule)).unwrap_or_else(|error| {
-        eprintln!("error: invalid value '{schedule}' for '--schedule <NAMES>': {error}");
-        process::exit(cli::BAD_ARGUMENTS);
+        let value = format_args!("'{schedule}' for '--schedule <NAMES>'");
+        cli::refuse(format_args!("invalid value {value}: {error}"))
     });
     println!("{}: {}", policy.name(), outcome.schedule);
     println!("a and b count 1 each; lost updates: {}", outcome.lost);

@@ -21,7 +21,7 @@ use timeline::Timeline;
 #[command(version, verbatim_doc_comment)]
 struct Args {
     /// How many threads compute
-    #[arg(long, default_value = "4", value_name = "N", value_parser = cli::count(1..=16))]
+    #[arg(long, default_value = "4", value_name = "N", value_parser = cli::count(1..=8))]
     threads: usize,
     /// How long a thread waits for the lock before it asks for it
     #[arg(long, default_value = "5ms", value_name = "TIME", value_parser = cli::duration(Duration::from_micros(1)..=Duration::from_secs(10)))]
@@ -46,7 +46,8 @@ fn main() -> cli::Result {
         let settings = Settings { forced_switching, ..asked_after(args.interval) };
         print!("{}", simulated(&args, settings)?.shares_text());
         if !args.output.quiet {
-            eprint!("   on real threads:\n{}", live(&args, settings).shares_text());
+            let shares = live(&args, settings).shares_text();
+            args.output.measured(format_args!("   on real threads:\n{}", shares.trim_end()));
         }
     }
     println!("\nThe page of this program: lessons/02-gil-in-depth.md");

@@ -25,7 +25,7 @@ use simulator::{Error, Process, Run, Scenario, Step, Thread, What};
 #[command(version, verbatim_doc_comment)]
 struct Args {
     /// How long thread A computes
-    #[arg(long, default_value = "60ms", value_name = "TIME", value_parser = cli::duration(Duration::from_millis(1)..=Duration::from_secs(1)))]
+    #[arg(long, default_value = "60ms", value_name = "TIME", value_parser = cli::duration(Duration::from_millis(1)..=Duration::from_millis(500)))]
     task: Duration,
     /// How long a thread waits for the lock before it asks for it
     #[arg(long, default_value = "5ms", value_name = "TIME", value_parser = cli::duration(Duration::from_micros(1)..=Duration::from_secs(10)))]
@@ -82,7 +82,7 @@ fn show(run: &Run) {
     let of_a = run.events.iter().filter(|event| event.thread == 0);
     let drops = of_a.filter(|event| matches!(event.what, What::Drop { .. })).count();
     println!(
-        "   ends after {} ms; B waits up to {} ms; drops by A: {drops}; hand-overs: {}",
+        "   ends after {} ms; B waits up to {} ms; A drops: {drops}; hand-overs: {}",
         ms(run.end),
         ms(b.longest_wait),
         timeline.hand_overs().len(),
