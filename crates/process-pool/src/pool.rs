@@ -5,13 +5,12 @@ use std::marker::PhantomData;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{fmt, io};
 
 use crate::builder::{Builder, NO_WORKERS, Settings};
 use crate::collector::{self, Collector};
 use crate::dispatch::Phase;
-use crate::future::later;
 use crate::job::Job;
 use crate::map::Map;
 use crate::message::Order;
@@ -27,7 +26,9 @@ use crate::{Error, Future, Task, TaskOptions};
 /// this when their `with` block ends). Either way no process is left.
 pub struct Pool<T> {
     pub(crate) shared: Arc<Shared>,
+    /// Beside the workers.
     threads: Mutex<Vec<JoinHandle<()>>>,
+    clock: Option<JoinHandle<()>>,
     tasks: PhantomData<fn(T)>,
 }
 
@@ -53,14 +54,13 @@ impl<T: Task> Pool<T> {
 
     pub(crate) fn start(settings: Settings) -> Result<Self, Error> {
         let shared = Arc::new(Shared::new(settings));
-        let pool = Self { shared, threads: Mutex::default(), tasks: PhantomData };
+        let mut pool =
+            Self { shared, threads: Mutex::default(), clock: None, tasks: PhantomData };
         let missing = pool.shared.state().missing();
         let processes = pool.shared.start_all(missing)?;
         let clock = pool.shared.clone();
-        let mut threads = pool.threads();
-        start_thread(&mut threads, "pool-clock".into(), move || clock.keep_time())?;
-        pool.join(&mut threads, processes)?;
-        drop(threads);
+        pool.clock = Some(start_thread("pool-clock".into(), move || clock.keep_time())?);
+        pool.join(&mut pool.threads(), processes)?;
         Ok(pool)
     }
 
@@ -180,12 +180,12 @@ impl<T> Pool<T> {
         if let Some(error) = state.phase.over() {
             return Err(error);
         }
+        threads.retain(|thread| !thread.is_finished());
         let joined = processes.into_iter().try_for_each(|(index, (line, input))| {
             let collector = Collector { shared: shared.clone(), index };
             let theirs = line.clone();
-            start_thread(threads, format!("worker-{index}"), move || {
-                collector.run(theirs, input);
-            })?;
+            let name = format!("worker-{index}");
+            threads.push(start_thread(name, move || collector.run(theirs, input))?);
             state.join(index, line, &shared.settings, &mut sends);
             Ok(())
         });
@@ -236,15 +236,11 @@ impl<T> Pool<T> {
     pub fn shutdown_now(self) {}
 }
 
-/// Starts a thread; those that have ended are forgotten.
 fn start_thread(
-    threads: &mut Vec<JoinHandle<()>>,
     name: String,
     run: impl FnOnce() + Send + 'static,
-) -> Result<(), Error> {
-    threads.retain(|thread| !thread.is_finished());
-    threads.push(thread::Builder::new().name(name).spawn(run).map_err(Error::start)?);
-    Ok(())
+) -> Result<JoinHandle<()>, Error> {
+    thread::Builder::new().name(name).spawn(run).map_err(Error::start)
 }
 
 impl<T> Drop for Pool<T> {
@@ -261,26 +257,15 @@ impl<T> Drop for Pool<T> {
         drop(state);
         self.shared.tell(ends);
 
-        let deadline = later(self.shared.settings.grace);
-        let mut state = self.shared.state();
-        while state.workers.iter().any(|worker| worker.served) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                let lines = state.workers.iter().flat_map(|worker| &worker.line);
-                lines.for_each(|line| line.child.kill());
-                break;
-            }
-            let waited = self.shared.quiet.wait_timeout(state, left);
-            state = waited.expect("no panic while the pool is locked").0;
-        }
-        drop(state);
-        let threads = std::mem::take(&mut *self.threads());
-        for thread in threads {
-            // A callback may drop the pool, on one of its threads: that one ends by itself.
-            if thread.thread().id() != thread::current().id() {
-                // A second panic while one unwinds would end the program without a word.
-                let _ = thread.join();
-            }
+        // A callback may drop the pool, on one of its threads: that one ends by itself, and behind
+        // it the clock, which waits for all workers.
+        let (here, others): (Vec<_>, _) = std::mem::take(&mut *self.threads())
+            .into_iter()
+            .partition(|thread| thread.thread().id() == thread::current().id());
+        let clock = self.clock.take().filter(|_| here.is_empty());
+        for thread in others.into_iter().chain(clock) {
+            // A second panic while one unwinds would end the program without a word.
+            let _ = thread.join();
         }
     }
 }

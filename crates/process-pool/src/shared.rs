@@ -9,6 +9,7 @@ use ipc::{Packet, RecvHalf};
 use crate::builder::Settings;
 use crate::child::Child;
 use crate::dispatch::{End, Line, Phase, Send, State};
+use crate::future::later;
 use crate::job::Job;
 use crate::message::{Board, Order, Setup};
 use crate::slot::Slot;
@@ -201,8 +202,8 @@ impl Shared {
         Ok((line.into(), input))
     }
 
-    /// The thread that keeps the limits of tasks and of idleness. It sleeps until the next limit
-    /// that there may be, and for ever while there is none.
+    /// The thread that keeps the limits of tasks and of idleness, and in the end the grace of the
+    /// workers. It sleeps until the next limit that there may be, and for ever while there is none.
     pub(crate) fn keep_time(&self) {
         let mut state = self.state();
         while state.phase.over().is_none() {
@@ -218,6 +219,15 @@ impl Shared {
                 Some(left) => self.clock.wait_timeout(state, left).expect("no panic").0,
                 None => self.clock.wait(state).expect("no panic while the pool is locked"),
             };
+        }
+        let deadline = later(self.settings.grace);
+        while state.workers.iter().any(|worker| worker.served) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let lines = state.workers.iter().flat_map(|worker| &worker.line);
+                return lines.for_each(|line| line.child.kill());
+            }
+            state = self.quiet.wait_timeout(state, left).expect("no panic").0;
         }
     }
 }

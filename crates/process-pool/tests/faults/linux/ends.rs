@@ -88,6 +88,7 @@ pub fn trials() -> Vec<Trial> {
         trial("a_grace_without_end_is_no_panic", endless_grace),
         trial("an_initializer_that_fails_later_breaks_the_pool_with_its_cause", initializer),
         trial("a_pool_dropped_by_its_own_callback_ends", callback),
+        trial("a_deaf_worker_ends_whose_own_callback_drops_the_pool", deaf_callback),
     ];
     states.chain(others).collect()
 }
@@ -211,24 +212,46 @@ fn initializer() {
     pool.shutdown();
 }
 
+/// It waits for the others, and not for the worker whose thread it runs on.
 fn callback() {
+    for grace in [Duration::from_millis(50), Duration::MAX] {
+        let seen = memory();
+        let pool = Arc::new(pool(&seen).workers(2).grace(grace).build().unwrap());
+        let held = pool.submit(act(0, Act::Hold));
+        let spins = pool.submit(act(1, Act::Spin));
+        until("both run", || seen.get(0) + seen.get(1) == 2);
+        let last = std::sync::Mutex::new(Some(pool));
+        let (dropped, end) = std::sync::mpsc::channel();
+        held.on_done(move || {
+            drop(last.lock().unwrap().take());
+            dropped.send(()).unwrap();
+        });
+        go(&seen);
+        assert!(held.result().is_ok());
+        assert!(matches!(spins.result(), Err(Error::Cancelled)));
+        end.recv_timeout(Duration::from_secs(20)).expect("it waits for itself");
+        // The thread that called back has yet to see that its worker is gone.
+        let ends = super::harness::orphans_end(Duration::from_secs(20));
+        assert!(ends.len() <= 1, "{ends:?}");
+    }
+}
+
+/// The worker whose thread drops the pool is deaf to the word to end: it has its grace, and no
+/// longer, though nobody waits for it.
+fn deaf_callback() {
     let seen = memory();
-    let grace = Duration::from_millis(50);
-    let pool = Arc::new(pool(&seen).workers(2).grace(grace).build().unwrap());
+    let grace = Duration::from_millis(100);
+    let pool = pool(&seen).workers(1).grace(grace).build().unwrap();
     let held = pool.submit(act(0, Act::Hold));
-    let spins = pool.submit(act(1, Act::Spin));
-    until("both run", || seen.get(0) + seen.get(1) == 2);
-    let last = std::sync::Mutex::new(Some(pool));
+    until("it runs", || seen.get(0) == 1);
+    let worker = pool.metrics().workers[0].pid.unwrap();
     let (dropped, end) = std::sync::mpsc::channel();
     held.on_done(move || {
-        drop(last.lock().unwrap().take());
+        kill(Pid::from_raw(worker.try_into().unwrap()), Signal::SIGSTOP).unwrap();
+        drop(pool);
         dropped.send(()).unwrap();
     });
     go(&seen);
-    assert!(held.result().is_ok());
-    assert!(matches!(spins.result(), Err(Error::Cancelled)));
-    end.recv().unwrap();
-    // The thread that called back has yet to see that its worker is gone.
-    let ends = super::harness::orphans_end(Duration::from_secs(20));
-    assert!(ends.len() <= 1, "{ends:?}");
+    end.recv_timeout(Duration::from_secs(20)).expect("it waits for itself");
+    super::harness::orphans_end(Duration::from_secs(20));
 }
