@@ -93,7 +93,10 @@ pub use stop::Stop;
 pub use task::{Failed, Task, Tasks, serve};
 
 /// Calls what somebody wants called at the end of a task, or for a record. Its panic, which has
-/// been printed, is its own: the thread has more to do.
+/// been printed, is its own: the thread has more to do. What it panicked with is not dropped: that
+/// would run its code once more, and could panic once more.
 fn call(watcher: impl FnOnce()) {
-    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(watcher));
+    if let Err(payload) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(watcher)) {
+        std::mem::forget(payload);
+    }
 }

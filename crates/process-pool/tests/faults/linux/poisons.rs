@@ -1,6 +1,6 @@
 //! Values and callbacks that do what they should not, and standard streams that are not there.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use libtest_mimic::Trial;
 use process_pool::{Error, TaskOptions};
 
 use super::harness::trial;
-use super::work::{Act, Poison, When, act, among_others, memory, pool};
+use super::work::{Act, PanicsOnceMore, Poison, When, act, among_others, go, memory, pool};
 
 pub fn trials() -> Vec<Trial> {
     let panicked = |error: &Error, n, text: &str| match error {
@@ -74,6 +74,7 @@ pub fn trials() -> Vec<Trial> {
         trial("an_output_that_panics_when_decoded_harms_its_caller_only", output_decoded),
         trial("stray_prints_harm_nobody", prints),
         trial("callbacks_may_panic_and_hand_in_more", callbacks),
+        trial("a_panic_of_a_callback_may_panic_when_dropped", callback_twice),
         trial("an_initializer_may_write_to_the_log", log_of_initializer),
         trial("what_is_told_of_log_records_may_panic", log_callback),
     ];
@@ -164,6 +165,19 @@ fn log_of_initializer() {
     let mut workers: Vec<_> = arrived.iter().collect();
     workers.sort_unstable();
     assert_eq!(workers, [0, 1]);
+}
+
+/// Both kinds of callbacks, on the thread that serves the worker.
+fn callback_twice() {
+    let seen = memory();
+    let pool = pool(&seen).workers(1).on_log(|_| panic_any(PanicsOnceMore)).build().unwrap();
+    let held = pool.submit(act(0, Act::Hold));
+    held.on_done(|| panic_any(PanicsOnceMore));
+    go(&seen);
+    let logs = pool.submit(act(1, Act::Log(3)));
+    assert!(logs.wait_timeout(Duration::from_secs(10)), "its worker is not listened to");
+    assert!(held.result().is_ok() && logs.result().is_ok());
+    pool.shutdown();
 }
 
 fn log_callback() {

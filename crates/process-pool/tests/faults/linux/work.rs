@@ -184,7 +184,7 @@ impl fmt::Debug for Made {
     }
 }
 
-struct PanicsOnceMore;
+pub struct PanicsOnceMore;
 
 impl Drop for PanicsOnceMore {
     fn drop(&mut self) {
