@@ -7,7 +7,7 @@
 //! - proptest writes a line `cc ...` into `oracles.proptest-regressions` beside this file, and
 //!   prints it. While the line is there, `cargo test -p simulator --test oracles` begins with the
 //!   scenario it stands for. It stands for no other while the strategies below stay as they are.
-//! - The message ends with the scenario, its seed in it, and begins with the schedule of the run.
+//! - The message has the schedule of the run and, at its end, the scenario with its seed.
 //!   `Scenario { schedule: "t1,t2".into(), ..scenario }.run()` wakes the same waiters even where
 //!   the engine draws them in another way; an empty schedule is left out.
 
