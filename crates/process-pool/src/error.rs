@@ -63,9 +63,10 @@ pub enum Error {
     Panicked {
         /// What the panic said.
         message: String,
-        /// File, line and column.
+        /// File, line and column. `an unknown place` if the hook of the worker has not seen it
+        /// there: it comes from another thread (`resume_unwind`), or the task has set its own.
         place: String,
-        /// The stack of the worker at the panic, as text.
+        /// The stack of the worker at the panic, as text; empty then.
         backtrace: String,
         /// Who ran it.
         at: At,

@@ -80,7 +80,7 @@ pub(crate) const TIMES: u8 = 9;
 /// The first byte of answers that travel together, laid out in `chunk.rs`.
 pub(crate) const BUNDLE: u8 = 10;
 
-#[derive(Serialize, Deserialize, Default)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Panic {
     pub(crate) message: String,
     pub(crate) place: String,

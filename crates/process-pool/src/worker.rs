@@ -334,18 +334,33 @@ fn append_words(answers: &mut Vec<u8>, answer: &Answer<()>) {
 /// Runs a task's own code; a panic comes back as its text.
 fn guarded<R>(run: impl FnOnce() -> R + panic::UnwindSafe) -> Result<R, Panic> {
     ON_TASK.set(true);
+    PANIC.take();
     let caught = panic::catch_unwind(run);
     ON_TASK.set(false);
     caught.map_err(|payload| {
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let text = text.unwrap_or(NO_TEXT);
+        // The hook has not seen a panic that comes from elsewhere (`resume_unwind`), nor any when
+        // the task has set another. What it kept may be one that the task has caught.
+        let panic = PANIC.take().filter(|kept| kept.message == text);
+        let panic = panic.unwrap_or_else(|| Panic {
+            message: text.to_owned(),
+            place: "an unknown place".to_owned(),
+            backtrace: String::new(),
+        });
         // Dropping a payload runs the task's code once more, and could panic once more.
         mem::forget(payload);
-        PANIC.take()
+        panic
     })
 }
 
+const NO_TEXT: &str = "a panic without a text";
+
 thread_local! {
     static ON_TASK: Cell<bool> = const { Cell::new(false) };
-    static PANIC: RefCell<Panic> = RefCell::default();
+    /// The last panic of the task that runs, caught by it or not.
+    static PANIC: RefCell<Option<Panic>> = const { RefCell::new(None) };
 }
 
 /// Keeps the panic of a task for the parent; threads that the task started print theirs.
@@ -354,9 +369,9 @@ fn keep_panic(info: &PanicHookInfo<'_>) {
         eprintln!("{info}");
         return;
     }
-    PANIC.set(Panic {
-        message: info.payload_as_str().unwrap_or("a panic without a text").to_owned(),
+    PANIC.set(Some(Panic {
+        message: info.payload_as_str().unwrap_or(NO_TEXT).to_owned(),
         place: info.location().map(ToString::to_string).unwrap_or_default(),
         backtrace: Backtrace::force_capture().to_string(),
-    });
+    }));
 }

@@ -5,10 +5,12 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use process_pool::{Error, TaskOptions};
+use process_pool::{Error, Pool, TaskOptions};
 
 use super::harness::trial;
-use super::work::{Act, PanicsOnceMore, Poison, When, act, among_others, go, memory, pool};
+use super::work::{
+    Act, Made, PanicsOnceMore, Poison, When, Work, act, among_others, go, memory, pool,
+};
 
 pub fn trials() -> Vec<Trial> {
     let panicked = |error: &Error, n, text: &str| match error {
@@ -69,6 +71,7 @@ pub fn trials() -> Vec<Trial> {
         })
     });
     let others = [
+        trial("a_panic_is_reported_as_its_own_and_no_other", panics),
         trial("a_task_that_panics_when_dropped_fails_alone", task_dropped),
         trial("a_task_that_panics_when_encoded_harms_its_caller_only", task_encoded),
         trial("an_output_that_panics_when_decoded_harms_its_caller_only", output_decoded),
@@ -79,6 +82,37 @@ pub fn trials() -> Vec<Trial> {
         trial("what_is_told_of_log_records_may_panic", log_callback),
     ];
     poisons.chain(others).collect()
+}
+
+/// One worker runs all, one by one and together: what it kept of one is not told of the next.
+fn panics() {
+    let cases = [
+        (Act::PanicOfThread, Some("in a thread")),
+        (Act::PanicAfterCaught, Some("a panic without a text")),
+        (Act::CatchPanic, None),
+        (Act::ResumePanic, Some("carried on")),
+        // For good: the last one.
+        (Act::PanicUnseen, Some("unseen, 4")),
+    ];
+    let tasks = || (0..).zip(&cases).map(|(n, (fault, _))| act(n, fault.clone()));
+    let alone = |pool: &Pool<Work>| tasks().map(|task| pool.submit(task).result()).collect();
+    let together = |pool: &Pool<Work>| pool.map(tasks()).chunk_size(5).collect();
+    type Way<'a> = &'a dyn Fn(&Pool<Work>) -> Vec<Result<Made, Error>>;
+    for way in [&alone as Way<'_>, &together] {
+        let seen = memory();
+        let pool = pool(&seen).workers(1).build().unwrap();
+        for (outcome, (fault, text)) in way(&pool).into_iter().zip(&cases) {
+            match outcome {
+                Err(Error::Panicked { message, place, backtrace, .. }) => {
+                    assert_eq!(Some(message.as_str()), *text);
+                    assert_eq!((place.as_str(), backtrace.as_str()), ("an unknown place", ""));
+                }
+                Ok(_) if matches!(fault, Act::CatchPanic) => {}
+                other => panic!("{text:?}: {other:?}"),
+            }
+        }
+        pool.shutdown();
+    }
 }
 
 /// It has begun: unlike the others that are not decoded, it is counted.

@@ -63,6 +63,16 @@ pub enum Act {
     Fail,
     Panic,
     PanicWithoutText,
+    /// Of a thread that it waited for.
+    PanicOfThread,
+    /// Carries on with another panic than the one that it caught.
+    PanicAfterCaught,
+    /// Catches it.
+    CatchPanic,
+    /// With a text, which no hook sees.
+    ResumePanic,
+    /// With a hook of its own.
+    PanicUnseen,
     Raise(i32),
     Abort,
     Exit(i32),
@@ -105,6 +115,20 @@ impl Task for Work {
             Act::Fail => return Err("as told".into()),
             Act::Panic => panic!("as told"),
             Act::PanicWithoutText => panic::panic_any(PanicsOnceMore),
+            Act::PanicOfThread => {
+                let panicked = thread::spawn(|| panic!("in a thread")).join();
+                panic::resume_unwind(panicked.unwrap_err());
+            }
+            Act::PanicAfterCaught => {
+                panic::catch_unwind(|| panic!("caught")).unwrap_err();
+                panic::resume_unwind(Box::new(7));
+            }
+            Act::CatchPanic => _ = panic::catch_unwind(|| panic!("caught")).unwrap_err(),
+            Act::ResumePanic => panic::resume_unwind(Box::new("carried on")),
+            Act::PanicUnseen => {
+                panic::set_hook(Box::new(|_| ()));
+                panic!("unseen, {number}");
+            }
             // More than once: Rust's own handler of SIGSEGV takes the first for a fault that
             // comes again.
             Act::Raise(signal) => loop {
