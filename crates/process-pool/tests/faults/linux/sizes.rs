@@ -9,7 +9,7 @@ use ipc::SharedSlice;
 use libtest_mimic::Trial;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use process_pool::{Error, Future, Policy, Pool};
 
@@ -98,9 +98,13 @@ fn pid(pid: u32) -> Pid {
     Pid::from_raw(pid.try_into().unwrap())
 }
 
+/// A process without a number may be one that has not joined its pool yet. Whoever is looked at
+/// here is the pool's to reap.
 fn has_ended(pool: &Pool<Work>) {
-    until("all have ended", || pids(pool).is_empty());
-    assert_eq!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Err(Errno::ECHILD));
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    until("all have ended", || {
+        pids(pool).is_empty() && waitid(Id::All, look) == Err(Errno::ECHILD)
+    });
 }
 
 /// A pool without processes.
