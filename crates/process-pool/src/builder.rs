@@ -167,8 +167,8 @@ impl<T: Task> Builder<T> {
     }
 
     /// Has what the workers print pass through this process: to the same stdout and stderr, in
-    /// whole lines, each behind the number of its worker. If nothing is said, they print
-    /// there themselves.
+    /// whole lines, each behind the number of its worker. A line of more than 64 KiB comes in
+    /// pieces, each a line. If nothing is said, they print there themselves.
     pub fn prefix_output(mut self) -> Self {
         self.settings.prefix = true;
         self

@@ -267,7 +267,7 @@ impl Chunk {
         *tries <= self.options.retries
     }
 
-    /// Nobody wants the outcomes any more: what has not been sent never is.
+    /// Nobody wants the outcomes any more.
     pub(crate) fn cancel(&self) {
         self.state().cancelled = true;
     }

@@ -13,7 +13,8 @@ use crate::chunk::{Bundle, Chunk, Outcomes, Piece};
 use crate::job::{Job, LARGE};
 use crate::message::{Answer, BUNDLE, Board, CLAIMS, DONE, Order, PONG, SKIPPED, TIMES};
 use crate::metrics::Counts;
-use crate::slot::{Outcome, Slot};
+use crate::queue::Queue;
+use crate::slot::{Outcome, Rest, Slot};
 use crate::trace::Span;
 use crate::{At, Error, os};
 
@@ -95,8 +96,7 @@ impl Phase {
 }
 
 pub(crate) struct State {
-    urgent: VecDeque<Job>,
-    waiting: VecDeque<Job>,
+    queue: Queue,
     /// All that there ever were.
     pub(crate) workers: Vec<Worker>,
     /// How many of them there are to be: those behind get no more work, and end.
@@ -318,19 +318,35 @@ impl Worker {
         spare.saturating_sub(self.flights.front().map_or(0, |front| tasks(front).min(1)))
     }
 
-    /// Takes back at most `count` tasks that have not begun, the last ones first.
-    fn take_back(&mut self, mut count: u32) -> Vec<Job> {
+    /// Takes back at most `count` tasks that have not begun, the last ones first. The next one to
+    /// run stays: it is as good as begun.
+    fn take_back(&mut self, count: u32) -> Vec<Job> {
+        self.take_back_but(1, count, |_| true)
+    }
+
+    /// Takes back all tasks that have not begun, of jobs that `which` is true of.
+    fn take_back_all(&mut self, which: impl Fn(&Job) -> bool) -> Vec<Job> {
+        self.take_back_but(0, u32::MAX, which)
+    }
+
+    /// So many of the first message stay.
+    fn take_back_but(
+        &mut self,
+        stay: u32,
+        mut count: u32,
+        which: impl Fn(&Job) -> bool,
+    ) -> Vec<Job> {
         let mut taken = Vec::new();
         let Some(line) = self.line.clone() else { return taken };
         for (place, flight) in self.flights.iter_mut().enumerate().rev() {
-            let Some(job) = &mut flight.job else { continue };
+            let Some(job) = flight.job.as_mut().filter(|job| which(job)) else { continue };
             let first = match &job {
                 Job::Task(_) => 0,
                 Job::Chunk(_, tasks) => tasks.start - flight.first,
             };
             let len = job.len();
-            // The first message is the one that runs, and keeps a task.
-            let most = count.min(if place == 0 { len.saturating_sub(1) } else { len });
+            let stay = if place == 0 { stay } else { 0 };
+            let most = count.min(len.saturating_sub(stay));
             let number = |task: u32| flight.number + u64::from(first + len - 1 - task);
             let free = (0..most).take_while(|&task| line.board.take_back(number(task)));
             let free = u32::try_from(free.count()).expect("at most a chunk");
@@ -377,8 +393,7 @@ pub(crate) fn failure<O>(answer: Answer<O>, at: At) -> Option<Error> {
 impl State {
     pub(crate) fn new(size: usize) -> Self {
         Self {
-            urgent: VecDeque::new(),
-            waiting: VecDeque::new(),
+            queue: Queue::default(),
             workers: (0..size).map(|_| Worker::new()).collect(),
             size,
             idle: VecDeque::new(),
@@ -395,12 +410,12 @@ impl State {
 
     /// Whether every task has ended.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.queued() == 0 && self.workers.iter().all(|worker| worker.flights.is_empty())
+        self.queue.is_empty() && self.workers.iter().all(|worker| worker.flights.is_empty())
     }
 
-    /// Tasks and chunks that wait in the parent, the cancelled ones among them.
+    /// Tasks and chunks that wait in the parent.
     pub(crate) fn queued(&self) -> usize {
-        self.urgent.len() + self.waiting.len()
+        self.queue.len()
     }
 
     /// Messages under way to a worker.
@@ -409,24 +424,7 @@ impl State {
     }
 
     pub(crate) fn push(&mut self, job: Job) {
-        self.queue(&job).push_back(job);
-    }
-
-    /// In front of all others.
-    fn push_front(&mut self, job: Job) {
-        self.queue(&job).push_front(job);
-    }
-
-    fn queue(&mut self, job: &Job) -> &mut VecDeque<Job> {
-        if job.is_urgent() { &mut self.urgent } else { &mut self.waiting }
-    }
-
-    fn front(&self) -> Option<&Job> {
-        self.urgent.front().or_else(|| self.waiting.front())
-    }
-
-    fn pop(&mut self) -> Option<Job> {
-        self.urgent.pop_front().or_else(|| self.waiting.pop_front())
+        self.queue.push_back(job);
     }
 
     /// From now on there are to be so many workers. Of those that are too many each ends when what
@@ -437,7 +435,7 @@ impl State {
         self.workers.resize_with(size.max(self.workers.len()), Worker::new);
         for index in (size..self.workers.len()).rev() {
             let taken = self.workers[index].take_back(u32::MAX);
-            taken.into_iter().for_each(|job| self.push_front(job));
+            taken.into_iter().for_each(|job| self.queue.push_front(job));
             if let Some(place) = self.idle.iter().position(|&idle| idle == index) {
                 self.idle.remove(place);
                 self.retire(index, sends);
@@ -465,7 +463,7 @@ impl State {
         sends: &mut Vec<Send>,
     ) {
         self.workers[index].connect(line);
-        if self.front().is_none() {
+        if self.queue.front().is_none() {
             self.steal(index);
         }
         self.idles(index, settings, sends);
@@ -493,7 +491,7 @@ impl State {
     /// The process of a worker was told to end, and has: if it is not needed, no other one is
     /// started until it is.
     pub(crate) fn rest(&mut self, index: usize, settings: &Settings) {
-        let needed = self.front().is_some() || self.workers.iter().any(|w| w.spare() > 0);
+        let needed = self.queue.front().is_some() || self.workers.iter().any(|w| w.spare() > 0);
         if settings.idle_timeout.is_some() && index < self.size && !needed {
             self.resting.push(index);
         }
@@ -508,7 +506,7 @@ impl State {
         if self.resting.is_empty() || !self.idle.is_empty() {
             return;
         }
-        let jobs = self.urgent.iter().chain(&self.waiting).take(self.size);
+        let jobs = self.queue.iter().take(self.size);
         let tasks = jobs.map(|job| job.len() as usize).sum::<usize>();
         let starts = self.workers[..self.size].iter().filter(|worker| worker.starts()).count();
         let starts = starts - self.resting.len();
@@ -528,10 +526,10 @@ impl State {
 
     /// Gives each idle worker one of the tasks that wait, and wakes those that rest.
     pub(crate) fn feed_idle(&mut self, settings: &Settings, sends: &mut Vec<Send>) {
-        while let (Some(&index), Some(job)) = (self.idle.front(), self.front()) {
+        while let (Some(&index), Some(job)) = (self.idle.front(), self.queue.front()) {
             if job.size() >= LARGE {
                 // Sending it may wait for as long as the worker does not read. The thread beside
-                // the worker does it, when the worker has shown that it reads.
+                // a worker does it that has shown that it reads: the first of all who idle.
                 self.idle.pop_front();
                 let worker = &mut self.workers[index];
                 let number = worker.next;
@@ -539,7 +537,7 @@ impl State {
                 worker.flights.push_back(ping);
                 worker.since = Instant::now();
                 sends.push(Send::Ping(worker.line().clone()));
-                return;
+                continue;
             }
             // A chunk is divided among all who are idle or rest: none of them would ask for it
             // later.
@@ -568,7 +566,7 @@ impl State {
         }
         let stays = index < self.size;
         let window = if stays { self.workers[index].window(settings) } else { 0 };
-        while let Some(job) = self.front().filter(|_| stays) {
+        while let Some(job) = self.queue.front().filter(|_| stays) {
             let worker = &self.workers[index];
             let room = worker.room(settings);
             let fits = worker.flights.len() < window
@@ -596,13 +594,10 @@ impl State {
 
     /// The first job that waits, at most `room` tasks of it; none when it was cancelled.
     fn next(&mut self, room: u32) -> Option<Job> {
-        let mut job = self.pop()?;
-        if !job.begin() {
-            return None;
-        }
+        let mut job = self.queue.pop()?;
         if job.len() > room {
             let rest = job.split_off(room);
-            self.push_front(rest);
+            self.queue.push_front(rest);
         }
         Some(job)
     }
@@ -616,25 +611,37 @@ impl State {
         };
         let taken = victim.take_back(spare.div_ceil(2));
         let any = !taken.is_empty();
-        taken.into_iter().for_each(|job| self.push_front(job));
+        taken.into_iter().for_each(|job| self.queue.push_front(job));
         any
     }
 
-    /// Takes a task back that a worker has not begun.
-    pub(crate) fn take_back(&mut self, slot: &Arc<Slot>) -> bool {
-        let is_it = |job: &Job| matches!(job, Job::Task(other) if Arc::ptr_eq(other, slot));
-        for Worker { line, flights, .. } in &mut self.workers {
-            let flight =
-                flights.iter_mut().find(|flight| flight.job.as_ref().is_some_and(is_it));
-            if let (Some(flight), Some(line)) = (flight, line) {
-                let free = line.board.take_back(flight.number);
-                if free && let Some(job) = flight.job.take() {
-                    job.take_back();
-                }
-                return free;
-            }
+    /// Cancels a task that waits, or that its worker has not begun.
+    pub(crate) fn cancel(&mut self, slot: &Arc<Slot>) -> Option<Rest> {
+        if let Some(rest) = slot.cancel() {
+            self.queue.task_cancelled();
+            return Some(rest);
         }
-        false
+        let is_it = |job: &Job| matches!(job, Job::Task(other) if Arc::ptr_eq(other, slot));
+        let taken =
+            self.workers.iter_mut().find_map(|worker| worker.take_back_all(is_it).pop());
+        taken.and_then(|_| slot.cancel())
+    }
+
+    /// What workers have not begun waits in front of all others, and then ends with them.
+    pub(crate) fn cancel_pending(&mut self, ends: &mut Vec<End>) {
+        for worker in &mut self.workers {
+            let taken = worker.take_back_all(|_| true);
+            taken.into_iter().for_each(|job| self.queue.push_front(job));
+        }
+        self.give_up(&Error::Cancelled, ends);
+    }
+
+    /// Some chunks were cancelled: nobody waits for what becomes of them.
+    pub(crate) fn chunks_cancelled(&mut self) {
+        self.queue.chunks_cancelled();
+        for worker in &mut self.workers {
+            worker.take_back_all(Job::is_cancelled_chunk);
+        }
     }
 
     /// What a worker said; then it gets more to do.
@@ -721,7 +728,7 @@ impl State {
             }
         }
         worker.line = None;
-        again.into_iter().rev().for_each(|job| self.push_front(job));
+        again.into_iter().rev().for_each(|job| self.queue.push_front(job));
     }
 
     /// Everything that one worker has ends with one error.
@@ -732,7 +739,7 @@ impl State {
 
     /// Everything that waits does.
     pub(crate) fn give_up(&mut self, error: &Error, ends: &mut Vec<End>) {
-        let jobs: Vec<_> = self.urgent.drain(..).chain(self.waiting.drain(..)).collect();
+        let jobs = self.queue.drain();
         ends.extend(jobs.into_iter().map(|job| End::All(job, error.clone())));
     }
 
@@ -759,7 +766,7 @@ impl State {
         let ends: Vec<_> =
             (0..self.workers.len()).filter_map(|index| self.kill_if_late(index)).collect();
         let next = ends.into_iter().min();
-        self.clock_runs = next.is_some() || self.queued() > 0;
+        self.clock_runs = next.is_some() || !self.queue.is_empty();
         let left = next.map(|next| Duration::from_nanos(next.saturating_sub(os::now())));
         let shortest = self.shortest.filter(|_| self.clock_runs);
         let idle = settings.idle_timeout.and_then(|time_out| self.end_idle(time_out, sends));
@@ -792,7 +799,7 @@ impl State {
         };
         // Nothing else may begin before the kill arrives: it would die in the place of this one.
         let others = self.workers[index].take_back(u32::MAX);
-        others.into_iter().for_each(|job| self.push_front(job));
+        others.into_iter().for_each(|job| self.queue.push_front(job));
         let worker = &self.workers[index];
         match worker.limit(now)? {
             Limit::Of(still, _) if still == number => {

@@ -11,6 +11,9 @@ use crate::{Error, Task};
 
 /// The result of a submitted task, when it comes. Every future ends: with the output, or with
 /// what went wrong. One that is dropped leaves its task as it is.
+///
+/// It is what `concurrent.futures` calls a future: threads wait for it. It is not the trait
+/// [`std::future::Future`], and cannot be awaited; [`on_done`](Self::on_done) leads there.
 pub struct Future<T> {
     slot: Arc<Slot>,
     shared: Arc<Shared>,
@@ -56,12 +59,7 @@ impl<T> Future<T> {
     /// Takes the task back, if no worker has begun it; then it never runs, and its result is
     /// [`Error::Cancelled`]. True when the task is cancelled, now or before.
     pub fn cancel(&self) -> bool {
-        if self.slot.cancel() {
-            return true;
-        }
-        // Alone with the lock: nobody sends it meanwhile.
-        let free = self.shared.state().take_back(&self.slot);
-        (free && self.slot.cancel()) || self.cancelled()
+        self.shared.cancel(&self.slot) || self.cancelled()
     }
 
     /// Waits for the end of the task, for at most `time_out`; whether it has ended.
@@ -77,12 +75,12 @@ impl<T> Future<T> {
 
     /// Calls `call` when the task has ended: on the thread that brings the end, which serves
     /// a worker and should not be kept long; or at once, when it has come. A panic in it is
-    /// printed and goes no further.
+    /// printed and goes no further. Dropping the pool waits for the calls that have begun.
     ///
     /// It must not wait for another task of the pool, nor for the pool to be empty
     /// ([`Pool::shutdown`](crate::Pool::shutdown)): the answer may come from the same worker, and
     /// the thread that would hear it is the one that waits. Neither ends then. It may hand tasks
-    /// in, give each of them a callback, and drop the pool.
+    /// in, give each of them a callback, and drop the pool: that does not wait for this call.
     pub fn on_done(&self, call: impl FnOnce() + Send + 'static) {
         let _ = self.slot.watch(Box::new(call));
     }

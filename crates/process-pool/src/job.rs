@@ -62,7 +62,7 @@ impl Job {
         }
     }
 
-    /// Marks it as sent. False for one that was cancelled: it is over.
+    /// Marks it as sent. False for one that was cancelled, which is over.
     pub(crate) fn begin(&self) -> bool {
         match self {
             Self::Task(slot) => slot.step(Event::Send),
@@ -95,10 +95,15 @@ impl Job {
         matches!(self, Self::Task(slot) if slot.life().is_over())
     }
 
+    /// Whether it is of a map that was dropped.
+    pub(crate) fn is_cancelled_chunk(&self) -> bool {
+        matches!(self, Self::Chunk(chunk, _) if chunk.is_cancelled())
+    }
+
     /// All of its tasks end with one error.
     pub(crate) fn fail(&self, error: Error) {
         match self {
-            Self::Task(slot) => drop(slot.end(Err(error.into()))),
+            Self::Task(slot) => slot.end(Err(error.into())),
             Self::Chunk(chunk, tasks) => chunk.fail(tasks.clone(), error),
         }
     }

@@ -40,9 +40,11 @@
 //!   runs, with the signal or the status named. What it had not begun, and what was done, is
 //!   not touched; the pool starts another worker and goes on ([`Policy`]).
 //! - While a worker has nothing to do, no task waits: neither in this process nor behind another
-//!   task at the side of a worker.
-//! - A task may be given a time, which begins with it; when that is over its worker is killed.
-//!   A task without one lasts as long as it lasts, in a worker that somebody has stopped too.
+//!   task at the side of a worker. The first one at the side of a worker that does nothing is that
+//!   worker's own: one that somebody has stopped keeps it, until it goes on or is killed.
+//! - A task may be given a time, which begins with it; when that is over its worker is killed, and
+//!   so is a stopped one that does not begin it ([`TaskOptions::time_out`]). A task without one
+//!   lasts as long as it lasts, in a worker that somebody has stopped too.
 //! - Every [`Future`] ends. A pool or process that is dropped ends its workers and reaps them,
 //!   within its [grace](Builder::grace).
 //! - A worker that dies is noticed, reaped and replaced at once, also when it is idle. Nothing
@@ -72,6 +74,7 @@ mod os;
 mod output;
 mod pool;
 mod process;
+mod queue;
 mod shared;
 mod slot;
 mod stop;

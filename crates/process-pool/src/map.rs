@@ -25,7 +25,7 @@ const AHEAD: usize = 3;
 /// Each task of a chunk is a task of its own all the same: a panic, a time-out or the death of
 /// its worker fails it and no other, those before it have their outputs and those behind it run
 /// elsewhere. None runs twice, but for one whose worker died in the middle of it and that may
-/// ([`TaskOptions::retries`]): that one alone. Dropped, it cancels what has not been sent.
+/// ([`TaskOptions::retries`]): that one alone. Dropped, it takes back what has not begun.
 pub struct Map<'a, T: Task, I> {
     pool: &'a Pool<T>,
     tasks: I,
@@ -281,11 +281,19 @@ impl<T: Task, I: Iterator<Item = T>> Iterator for Map<'_, T, I> {
 
 impl<T: Task, I> Drop for Map<'_, T, I> {
     fn drop(&mut self) {
+        let shared = &self.pool.shared;
+        let mut chunks = false;
         for part in &self.parts {
             match part {
-                Part::Chunk(chunk) => chunk.cancel(),
-                Part::Task(slot) => drop(slot.cancel()),
+                Part::Chunk(chunk) => {
+                    chunk.cancel();
+                    chunks = true;
+                }
+                Part::Task(slot) => drop(shared.cancel(slot)),
             }
+        }
+        if chunks {
+            shared.state().chunks_cancelled();
         }
     }
 }

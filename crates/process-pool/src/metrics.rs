@@ -4,7 +4,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Metrics {
-    /// Tasks and chunks that wait in this process; cancelled ones until their turn comes.
+    /// Tasks and chunks that wait in this process.
     pub queued: usize,
     /// Messages (tasks or chunks) that workers have and have not answered.
     pub under_way: usize,

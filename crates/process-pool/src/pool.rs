@@ -90,7 +90,9 @@ impl<T: Task> Pool<T> {
     }
 
     /// Waits for every task that was handed in, then ends the workers. A task that hangs and has
-    /// no time-out is waited for: [`shutdown_now`](Self::shutdown_now) does not.
+    /// no time-out is waited for: [`shutdown_now`](Self::shutdown_now) does not wait, and
+    /// [`cancel_pending`](Self::cancel_pending) before it has it wait for what runs alone. If the
+    /// pool breaks meanwhile, all tasks end with [`Error::Broken`], and this returns.
     pub fn shutdown(self) {
         let mut state = self.shared.state();
         if matches!(state.phase, Phase::Open) {
@@ -109,6 +111,16 @@ impl<T: Task> Pool<T> {
 }
 
 impl<T> Pool<T> {
+    /// Cancels every task that no worker has begun, wherever it waits; those of a map that were
+    /// taken from its iterator too. What runs goes on, and what is handed in later is run. Before
+    /// [`shutdown`](Self::shutdown) it is the `shutdown(cancel_futures=True)` of Python, which does
+    /// not take back what waits in its pipe.
+    pub fn cancel_pending(&self) {
+        let mut ends = Vec::new();
+        self.shared.state().cancel_pending(&mut ends);
+        self.shared.tell(ends);
+    }
+
     /// How many workers there are, those among them that idled for too long and have no process.
     pub fn workers(&self) -> usize {
         self.shared.state().size

@@ -12,7 +12,7 @@ use crate::dispatch::{End, Line, Phase, Send, State};
 use crate::future::later;
 use crate::job::Job;
 use crate::message::{Board, Order, Setup};
-use crate::slot::Slot;
+use crate::slot::{Rest, Slot};
 use crate::trace::Trace;
 use crate::{Error, Task, TaskOptions, os};
 
@@ -112,6 +112,17 @@ impl Shared {
         self.send(sends);
     }
 
+    /// Cancels a task that no worker has begun; whether it has done so.
+    pub(crate) fn cancel(&self, slot: &Arc<Slot>) -> bool {
+        let mut state = self.state();
+        let cancelled = state.cancel(slot);
+        if matches!(state.phase, Phase::Closing) && state.is_quiet() {
+            self.quiet.notify_all();
+        }
+        drop(state);
+        cancelled.map(Rest::tell).is_some()
+    }
+
     /// Sends what was decided under the lock. Never waits: see [`LARGE`](crate::job::LARGE).
     pub(crate) fn send(&self, sends: Vec<Send>) {
         for send in sends {
@@ -141,7 +152,7 @@ impl Shared {
     pub(crate) fn tell(&self, ends: Vec<End>) {
         for end in ends {
             match end {
-                End::Task(slot, outcome) => drop(slot.end(outcome)),
+                End::Task(slot, outcome) => slot.end(outcome),
                 End::Piece(chunk, piece) => chunk.end(piece),
                 End::All(job, error) => job.fail(error),
                 End::Traced(span) => self.trace.done(span),

@@ -49,6 +49,21 @@ struct Watchers {
     next: u64,
 }
 
+/// What an end leaves to be done without any lock: dropping the task may take long, and closes ends
+/// of pipes; and callbacks do what they like.
+pub(crate) struct Rest {
+    task: Content,
+    watchers: Option<Box<Watchers>>,
+}
+
+impl Rest {
+    pub(crate) fn tell(self) {
+        drop(self.task);
+        let watchers = self.watchers.into_iter().flat_map(|watchers| watchers.list);
+        watchers.for_each(|(_, watcher)| call(watcher));
+    }
+}
+
 enum Content {
     Task(Packet),
     /// Sent without the lock: that may take as long as the worker takes to read it.
@@ -134,24 +149,27 @@ impl Slot {
     }
 
     /// Cancels the task if no worker has it.
-    pub(crate) fn cancel(&self) -> bool {
+    pub(crate) fn cancel(&self) -> Option<Rest> {
         let state = self.state();
-        state.life == Life::Pending && self.end_locked(state, Err(Error::Cancelled.into()))
+        if state.life != Life::Pending {
+            return None;
+        }
+        self.end_locked(state, Err(Error::Cancelled.into()))
     }
 
     /// Ends the task, unless it has ended; the task itself is dropped.
-    pub(crate) fn end(&self, outcome: Outcome) -> bool {
-        self.end_locked(self.state(), outcome)
+    pub(crate) fn end(&self, outcome: Outcome) {
+        if let Some(rest) = self.end_locked(self.state(), outcome) {
+            rest.tell();
+        }
     }
 
-    fn end_locked(&self, mut state: MutexGuard<'_, State>, outcome: Outcome) -> bool {
+    fn end_locked(&self, mut state: MutexGuard<'_, State>, outcome: Outcome) -> Option<Rest> {
         let event = match &outcome {
             Err(error) if matches!(**error, Error::Cancelled) => Event::Cancel,
             _ => Event::Finish,
         };
-        let Some(next) = state.life.after(event) else { return false };
-        state.life = next;
-        // Dropped outside of the lock: it may be long, and closes ends of pipes.
+        state.life = state.life.after(event)?;
         let task = std::mem::replace(&mut state.content, Content::Outcome(outcome));
         let watchers = std::mem::take(&mut state.watchers);
         let awaited = state.awaited;
@@ -159,10 +177,7 @@ impl Slot {
         if awaited {
             self.ended.notify_all();
         }
-        drop(task);
-        let watchers = watchers.into_iter().flat_map(|watchers| watchers.list);
-        watchers.for_each(|(_, watcher)| call(watcher));
-        true
+        Some(Rest { task, watchers })
     }
 
     /// Calls `watcher` at the end: from the thread that brings it, or now when it has come. Its

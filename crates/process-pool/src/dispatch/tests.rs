@@ -281,3 +281,109 @@ fn a_worker_that_joins_gets_one_task_and_the_others_when_it_has_answered() {
     desk.state.join(1, line(), &desk.settings, &mut desk.sends);
     assert_eq!(desk.decided(), ["1 of 4 to 1"]);
 }
+
+fn large(id: u64) -> Job {
+    let task = Packet::encode(&Order::Task(vec![id; LARGE])).unwrap();
+    Job::Task(Slot::new(id, task, &TaskOptions::default()).into())
+}
+
+/// It may be any of them that somebody has stopped.
+#[test]
+fn a_large_task_goes_to_the_first_idle_worker_that_shows_that_it_reads() {
+    let mut desk = desk(|_| ());
+    (0..3).for_each(|index| desk.start(index));
+    desk.submit(large(0));
+    assert_eq!(desk.decided(), ["ping 0", "ping 1", "ping 2"]);
+    for (worker, told) in [(1, &["1 of 0 to 1"][..]), (2, &[])] {
+        let mut pong = vec![Packet::encode(&Answer::<()>::Pong).unwrap()];
+        let Desk { state, settings, sends } = &mut desk;
+        state.landed(worker, &mut pong, settings, &mut Vec::new(), sends).unwrap();
+        assert_eq!(desk.decided(), told);
+    }
+    desk.submit(task(1));
+    assert_eq!(desk.decided(), ["1 of 1 to 2"], "it idles again");
+}
+
+fn slot(job: &Job) -> Arc<Slot> {
+    let Job::Task(slot) = job else { panic!("a chunk") };
+    slot.clone()
+}
+
+#[test]
+fn cancelled_tasks_leave_the_queue() {
+    let mut desk = desk(|_| ());
+    let jobs: Vec<_> = (0..100).map(task).collect();
+    jobs.iter().for_each(|job| desk.submit(job.clone()));
+    for (cancelled, job) in (1..).zip(&jobs[..99]) {
+        desk.state.cancel(&slot(job)).unwrap().tell();
+        let waits = 100 - cancelled;
+        assert_eq!(desk.state.queued(), waits);
+        let places = desk.state.queue.iter().count();
+        assert!(places <= 2 * waits, "{places} places for {waits} tasks");
+        assert!(desk.state.cancel(&slot(job)).is_none(), "once");
+    }
+    desk.start(0);
+    assert_eq!((desk.decided(), desk.state.queued()), (vec!["1 of 99 to 0".to_owned()], 0));
+}
+
+/// Where each task is, and whether it is cancelled: here or behind another, but not begun.
+#[test]
+fn what_has_not_begun_is_cancelled_wherever_it_waits() {
+    let mut desk = desk(|settings| settings.window = Some(3));
+    let jobs: Vec<_> = (0..5).map(task).collect();
+    jobs.iter().for_each(|job| desk.submit(job.clone()));
+    desk.start(0);
+    assert!(desk.state.workers[0].line().board.begin(0));
+    let mut ends = Vec::new();
+    desk.state.cancel_pending(&mut ends);
+    let ended = ends.iter().map(|end| match end {
+        End::All(job, Error::Cancelled) => job.id(),
+        _ => panic!("another end"),
+    });
+    assert_eq!(ended.collect::<Vec<_>>(), [1, 2, 3, 4]);
+    assert!(desk.state.queue.is_empty() && desk.state.workers[0].flights[0].job.is_some());
+    desk.submit(task(5));
+    desk.decided();
+    desk.answer(0);
+    assert_eq!(desk.decided(), ["1 of 5 to 0"]);
+}
+
+/// A dropped map leaves neither its chunks in the queue nor what a worker has not begun of them.
+#[test]
+fn cancelled_chunks_are_taken_back() {
+    let mut desk = desk(|settings| settings.window = Some(2));
+    let others = [task(100), task(101)];
+    for job in [chunk(10), others[0].clone(), chunk(10), others[1].clone()] {
+        desk.submit(job);
+    }
+    desk.start(0);
+    assert!(desk.state.workers[0].line().board.begin(0));
+    let flights = |desk: &Desk| -> Vec<_> {
+        let flights = desk.state.workers[0].flights.iter();
+        flights.map(|flight| flight.job.as_ref().map(|job| (job.id(), job.len()))).collect()
+    };
+    assert_eq!(flights(&desk), [Some((0, 10)), Some((100, 1))]);
+    let queued: Vec<_> = desk.state.queue.iter().cloned().collect();
+    let running = desk.state.workers[0].flights[0].job.clone();
+    for job in queued.iter().chain(&running) {
+        if let Job::Chunk(chunk, _) = job {
+            chunk.cancel();
+        }
+    }
+    desk.state.chunks_cancelled();
+    assert_eq!(flights(&desk), [Some((0, 1)), Some((100, 1))]);
+    assert_eq!(desk.state.queue.iter().map(Job::id).collect::<Vec<_>>(), [101]);
+}
+
+/// It is about to be killed.
+#[test]
+fn a_worker_whose_task_ran_too_long_gets_no_other() {
+    let mut desk = desk(|settings| settings.window = Some(1));
+    (0..2).for_each(|n| desk.submit(task(n)));
+    desk.start(0);
+    desk.state.workers[0].line().overdue.store(1, Relaxed);
+    desk.decided();
+    desk.answer(0);
+    assert!(desk.decided().is_empty());
+    assert_eq!(desk.state.queued(), 1);
+}

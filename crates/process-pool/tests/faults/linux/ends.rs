@@ -87,6 +87,8 @@ pub fn trials() -> Vec<Trial> {
         trial("a_panic_beside_a_pool_ends_the_pool", panics),
         trial("a_grace_without_end_is_no_panic", endless_grace),
         trial("an_initializer_that_fails_later_breaks_the_pool_with_its_cause", initializer),
+        trial("cancelled_tasks_do_not_pile_up", cancel_many),
+        trial("what_runs_is_finished_and_what_waits_cancelled_if_asked", cancel_pending),
         trial("a_pool_dropped_by_its_own_callback_ends", callback),
         trial("a_deaf_worker_ends_whose_own_callback_drops_the_pool", deaf_callback),
     ];
@@ -210,6 +212,47 @@ fn initializer() {
         );
     }
     pool.shutdown();
+}
+
+/// Tasks in the queue, and of a map.
+fn cancel_pending() {
+    let seen = memory();
+    let pool = pool(&seen).workers(2).window(4).build().unwrap();
+    let held = [0, 1].map(|n| pool.submit(act(n, Act::Hold)));
+    until("both run", || seen.get(0) + seen.get(1) == 2);
+    let wait: Vec<_> = (2..30).map(|n| pool.submit(act(n, Act::Count))).collect();
+    thread::scope(|scope| {
+        let outputs = scope.spawn(|| {
+            let tasks = (30..40).map(|n| act(n, Act::Count));
+            pool.map(tasks).chunk_size(2).ahead(10).collect::<Vec<_>>()
+        });
+        until("the map waits", || pool.metrics().queued == 28 + 5);
+        pool.cancel_pending();
+        let outputs = outputs.join().unwrap();
+        assert_eq!(outputs.len(), 10);
+        assert!(outputs.into_iter().all(|output| matches!(output, Err(Error::Cancelled))));
+    });
+    assert_eq!(pool.metrics().queued, 0);
+    let later = pool.submit(act(40, Act::Count));
+    assert!(wait.iter().all(Future::cancelled));
+    go(&seen);
+    pool.shutdown();
+    assert!(held.into_iter().chain([later]).all(|future| future.result().is_ok()));
+    assert!((2..40).all(|n| seen.get(n) == 0) && seen.get(40) == 1);
+}
+
+/// Behind a worker that is busy for ever, tasks are handed in and cancelled for ever.
+fn cancel_many() {
+    let seen = memory();
+    let pool = pool(&seen).workers(1).build().unwrap();
+    let spins = pool.submit(act(0, Act::Spin));
+    until("it runs", || seen.get(0) == 1);
+    for n in 0..1000 {
+        assert!(pool.submit(act(1 + n, Act::Count)).cancel());
+    }
+    assert_eq!(pool.metrics().queued, 0);
+    drop(pool);
+    assert!(matches!(spins.result(), Err(Error::Cancelled)));
 }
 
 /// It waits for the others, and not for the worker whose thread it runs on.

@@ -31,6 +31,7 @@ pub fn trials() -> Vec<Trial> {
         trial("others_wait_no_longer_than_the_limit_of_one_before_them", others_wait),
         trial("a_limit_kills_no_task_that_has_none", slow_callback),
         trial("a_limit_holds_for_a_worker_stopped_while_idle", stopped_idle),
+        trial("a_large_task_goes_past_workers_stopped_while_idle", large_past_stopped),
         trial("a_worker_that_cannot_exit_is_replaced_all_the_same", cannot_exit),
     ];
     Vec::from_iter(stalls.into_iter().chain(others))
@@ -104,6 +105,25 @@ fn stopped_idle() {
         }
         pool.shutdown();
     }
+}
+
+/// A task that is too large to be sent without waiting goes to a worker that reads.
+fn large_past_stopped() {
+    let seen = memory();
+    let pool = pool(&seen).workers(3).build().unwrap();
+    let pids = pool.metrics().workers.into_iter().map(|worker| worker.pid.unwrap());
+    let pids: Vec<_> = pids.map(|pid| Pid::from_raw(pid.try_into().unwrap())).collect();
+    // The first two of those who idle, the longest first.
+    for stopped in &pids[..2] {
+        kill(*stopped, Signal::SIGSTOP).unwrap();
+    }
+    let large = |n| pool.submit(act(n, Act::Input(vec![1; 100_000])));
+    let futures = [0, 1, 2].map(large);
+    for future in futures {
+        assert!(future.wait_timeout(Duration::from_secs(10)), "{future:?} waits");
+        assert!(future.result().is_ok());
+    }
+    pool.shutdown_now();
 }
 
 fn cannot_exit() {
