@@ -1,12 +1,14 @@
 //! Workers that end in the middle of a task: it fails, and no other.
 
+use std::time::Duration;
+
 use libtest_mimic::Trial;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use process_pool::{Death, Error, Policy, TaskOptions};
 
 use super::harness::{trial, until};
-use super::work::{Act, act, among_others, go, memory, pool};
+use super::work::{Act, Share, act, among_others, go, memory, pool, started};
 
 pub fn trials() -> Vec<Trial> {
     let signal = |signal: Signal| Act::Raise(signal as i32);
@@ -31,6 +33,7 @@ pub fn trials() -> Vec<Trial> {
         trial("a_program_that_a_task_started_may_outlive_the_pool", grandchild),
         trial("a_worker_that_closes_its_descriptors_costs_no_other_task", closes_everything),
         trial("a_spent_budget_breaks_the_pool_for_all_who_wait", budget),
+        trial("workers_that_die_as_they_start_spend_the_budget", dead_starts),
     ];
     Vec::from_iter(killed.into_iter().chain(others))
 }
@@ -45,7 +48,7 @@ fn grandchild() {
     // Did it hold anything of the pool's, this would wait for it.
     pool.shutdown();
     kill(program, Signal::SIGKILL).unwrap();
-    let ends = super::harness::orphans_end(std::time::Duration::from_secs(60));
+    let ends = super::harness::orphans_end(Duration::from_secs(60));
     assert_eq!(ends.len(), 1, "{ends:?}");
 }
 
@@ -85,5 +88,19 @@ fn budget() {
     assert_eq!((1..20).map(|n| seen.get(n)).sum::<u64>(), 4);
     assert!(matches!(pool.submit(act(30, Act::Count)).result(), Err(Error::Broken(_))));
     go(&seen);
+    pool.shutdown();
+}
+
+fn dead_starts() {
+    let seen = memory();
+    let pool = pool(&seen).workers(1).policy(Policy::Replace { budget: 3 });
+    let pool = pool.initializer(Share::that_dies_after(1, &seen)).build().unwrap();
+    assert!(matches!(pool.submit(act(0, Act::Abort)).result(), Err(Error::Died(_))));
+    let waits = pool.submit(act(1, Act::Count));
+    assert!(waits.wait_timeout(Duration::from_secs(30)), "it starts workers for ever");
+    let Err(Error::Broken(cause)) = waits.result() else { panic!("it runs") };
+    let Error::Initializer(cause) = &*cause else { panic!("{cause}") };
+    assert_eq!(cause.to_string(), "worker killed by SIGKILL");
+    assert_eq!(started(&seen), 1 + 3, "three replacements");
     pool.shutdown();
 }

@@ -27,11 +27,17 @@ const PLACES: usize = 11_000;
 pub struct Share {
     memory: SharedSlice<u64>,
     workers: u64,
+    /// What one too many does.
+    dies: bool,
 }
 
 impl Share {
     pub fn that_fails_after(workers: u64, memory: &SharedSlice<u64>) -> Self {
-        Self { memory: memory.clone(), workers }
+        Self { memory: memory.clone(), workers, dies: false }
+    }
+
+    pub fn that_dies_after(workers: u64, memory: &SharedSlice<u64>) -> Self {
+        Self { dies: true, ..Self::that_fails_after(workers, memory) }
     }
 }
 
@@ -41,6 +47,9 @@ impl Task for Share {
     fn run(self) -> Result<(), Failed> {
         log("starts");
         if self.memory.fetch_add(STARTED, 1) >= self.workers {
+            if self.dies {
+                kill_this_process();
+            }
             return Err("too many workers".into());
         }
         drop(SEEN.set(self.memory));
