@@ -63,8 +63,14 @@ impl Tasks {
         Self { bytes: vec![CHUNK, timed.into(), 0, 0, 0, 0], count: 0 }
     }
 
+    /// Refuses a task that does not travel this way, or makes the chunk longer than a message.
     pub(crate) fn push<T: Serialize>(&mut self, task: &T) -> postcard::Result<()> {
+        let from = self.bytes.len();
         append(&mut self.bytes, task)?;
+        if self.bytes.len() > ipc::MAX_MESSAGE {
+            self.bytes.truncate(from);
+            return Err(postcard::Error::SerializeBufferFull);
+        }
         self.count += 1;
         Ok(())
     }
