@@ -27,7 +27,7 @@ impl Queue {
     }
 
     pub(crate) fn front(&self) -> Option<&Job> {
-        self.iter().next()
+        self.urgent.front().or_else(|| self.others.front())
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Job> {
