@@ -299,6 +299,26 @@ mod tests {
         drop(b);
     }
 
+    /// Whoever else holds the other end: a child that was forked, say.
+    #[test]
+    fn what_had_arrived_is_received_after_this_side_has_shut_down() {
+        let (sender, mut receiver) = with_rings(4096);
+        let holds = sender.socket().try_clone().unwrap();
+        for n in 0..200_u32 {
+            // Short, through the ring while that has room; and long, through the socket.
+            let words = if n % 5 == 0 { 200 } else { 10 };
+            sender.send(&Packet::encode(&vec![n; words]).unwrap()).unwrap();
+        }
+        drop(sender);
+        receiver.socket().shut_down();
+        for n in 0..200_u32 {
+            let words = if n % 5 == 0 { 200 } else { 10 };
+            assert_eq!(receiver.recv().unwrap().decode::<Vec<u32>>().unwrap(), vec![n; words]);
+        }
+        assert!(matches!(receiver.recv(), Err(Error::Disconnected)));
+        drop(holds);
+    }
+
     /// Rings that are full and empty all the time, readers and writers that sleep and wake.
     #[test]
     fn a_million_messages_of_any_size_arrive_in_order() {

@@ -7,7 +7,7 @@
 //! left behind when a process is killed, and no stranger can connect.
 //!
 //! Nothing that processes share holds a lock: every connection belongs to two processes, and
-//! its end-of-file means that the other one is gone. (`multiprocessing.Queue` shares one pipe
+//! its end-of-file means that the other one is gone, and what it has forked. (`multiprocessing.Queue` shares one pipe
 //! and two locks among all; a process that dies while it holds one stops the others for ever.)
 //!
 //! Under pipe and queue lies a [`Channel`]: a socket, and a ring of shared memory in each direction,

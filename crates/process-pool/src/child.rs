@@ -1,4 +1,8 @@
 //! The parent's side of one worker process.
+//!
+//! What ends its connection is the end of the process itself, not only the end of file: a child
+//! that a task has forked holds the worker's end for as long as it lives. What tasks start or
+//! fork is theirs, and is not killed.
 
 use std::process::{self, Command};
 use std::sync::{Mutex, MutexGuard};
@@ -39,12 +43,16 @@ impl Child {
             let output = output.transpose()?;
             // The command goes out of scope here, and with it our copy of the worker's end:
             // else its end of file would never come.
-            Ok((command.spawn()?, output, ours))
+            let process = command.spawn()?;
+            let (pid, process) = (process.id(), Some(process).into());
+            // From here on a failure ends the process.
+            let child = Self { pid, process, output: output.into() };
+            os::end_with_process(pid, ours.try_clone()?)?;
+            Ok((child, ours))
         };
-        let (process, output, ours) = start().map_err(Error::start)?;
+        let (child, ours) = start().map_err(Error::start)?;
         let (out, input) = Channel::from(ours).split();
-        let (pid, process) = (process.id(), Some(process).into());
-        Ok((Self { pid, process, output: output.into() }, out, input))
+        Ok((child, out, input))
     }
 
     fn process(&self) -> MutexGuard<'_, Option<process::Child>> {

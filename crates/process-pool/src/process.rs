@@ -17,6 +17,10 @@ const GRACE: Duration = Duration::from_secs(1);
 ///
 /// Dropped, it is killed and reaped. (What Python calls a *daemon* is a child that is killed when
 /// its parent ends. All of these are; and none is a Unix daemon, which outlives its parent.)
+///
+/// Programs that the task has started, and processes that it has forked, are its own: nobody kills
+/// them, and on Linux nobody waits for them (elsewhere the end of a process that has forked is seen
+/// when those have ended too). Their process group has the number [`pid`](Self::pid).
 pub struct Process<T> {
     name: String,
     child: Child,

@@ -55,7 +55,9 @@ impl Socket {
         self.0.try_clone().map(Self)
     }
 
-    /// Ends the connection: both sides see the end of file, even while one waits for bytes.
+    /// Ends the connection: both sides see the end of file, even while one waits for bytes or for
+    /// room, and whoever else holds an end. What has arrived by then is still received (on Linux;
+    /// other systems may drop it).
     pub fn shut_down(&self) {
         // It fails only when the other side has ended the connection already.
         let _ = self.0.shutdown(Shutdown::Both);

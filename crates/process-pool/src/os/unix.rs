@@ -1,4 +1,9 @@
 //! Unix: process groups, signals, and a clock that all processes share.
+//!
+//! The end of file of a connection tells of the end of a process on every Unix, but not while a
+//! child that it forked lives: that one holds the connection too. On Linux the end of the process
+//! itself is watched, on both sides; elsewhere such a worker counts as alive as long as its
+//! children, and outlives its parent as long as the parent's.
 
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
@@ -79,17 +84,63 @@ pub(crate) fn end(stream: &Stream) {
     let _ = stream.shutdown(Shutdown::Read);
 }
 
-/// For a worker: ends this process when the connection ends, even in the middle of a task. The
-/// thread that watches sleeps until then.
+/// Ends the connection to a child of this process when that has ended: whoever waits to receive or
+/// to send wakes, and what has arrived is still received (sockets of other systems may lose it).
+/// The thread that watches sleeps until then, and leaves the child to be waited for.
+///
+/// Nobody waits for the thread: that would make every end of a process slower. Should the child be
+/// gone, and its number another child's, before it looks, it ends with that one, and has nothing
+/// left to end.
+///
+/// A thread, not a descriptor of the child beside each wait: that would be a system call more for
+/// every message to somebody who sleeps.
+#[cfg(target_os = "linux")]
+pub(crate) fn end_with_process(pid: u32, connection: Socket) -> io::Result<()> {
+    use nix::sys::wait::{Id, WaitPidFlag, waitid};
+
+    let child = Pid::from_raw(pid.try_into().map_err(io::Error::other)?);
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+    thread::Builder::new().name("watch".into()).spawn(move || {
+        // Any other error says that it has ended as well: it has been waited for.
+        while waitid(Id::Pid(child), flags) == Err(Errno::EINTR) {}
+        connection.shut_down();
+    })?;
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn end_with_process(_: u32, _: Socket) -> io::Result<()> {
+    Ok(())
+}
+
+/// For a worker: ends this process when the connection or the parent ends, even in the middle of
+/// a task. The thread that watches sleeps until then.
 pub(crate) fn end_with_parent(connection: &Socket) -> io::Result<()> {
     let connection = OwnedFd::from(connection.try_clone()?);
+    let parent = process_of(&connection);
     thread::Builder::new().name("parent".into()).spawn(move || {
         // No event is asked for: the hang-up comes unasked.
-        let mut watched = [PollFd::new(connection.as_fd(), PollFlags::empty())];
+        let hangs_up = PollFd::new(connection.as_fd(), PollFlags::empty());
+        let ends = parent.as_ref().map(|parent| PollFd::new(parent.as_fd(), PollFlags::POLLIN));
+        let mut watched: Vec<_> = [hangs_up].into_iter().chain(ends).collect();
         while let Err(Errno::EINTR) | Ok(0) = poll(&mut watched, PollTimeout::NONE) {}
         exit(1);
     })?;
     Ok(())
+}
+
+/// The process that made the connection, which becomes readable when that ends; none on a Linux
+/// before 6.5.
+#[cfg(target_os = "linux")]
+fn process_of(connection: &OwnedFd) -> Option<OwnedFd> {
+    use nix::sys::socket::{getsockopt, sockopt};
+
+    getsockopt(connection, sockopt::PeerPidfd).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn process_of(_: &OwnedFd) -> Option<OwnedFd> {
+    None
 }
 
 /// For a worker: ends this process. Exit runs what the program has registered for it, which may

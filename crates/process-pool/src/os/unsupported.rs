@@ -36,6 +36,10 @@ pub(crate) fn stream() -> io::Result<(Stream, Stdio)> {
 
 pub(crate) fn end(_: &Stream) {}
 
+pub(crate) fn end_with_process(_: u32, _: Socket) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 pub(crate) fn end_with_parent(_: &Socket) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }

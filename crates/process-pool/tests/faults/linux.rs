@@ -2,6 +2,7 @@
 
 mod ends;
 mod floods;
+mod forks;
 mod hangs;
 mod harness;
 mod kills;
@@ -13,7 +14,7 @@ mod stalls;
 mod work;
 
 pub fn main() {
-    process_pool::serve::<(work::Work, work::Share, work::Bulk, hangs::Put)>();
+    process_pool::serve::<((work::Work, work::Share), (work::Bulk, hangs::Put), forks::Fork)>();
     parents::main();
     let trials = [
         kills::trials(),
@@ -25,6 +26,7 @@ pub fn main() {
         sizes::trials(),
         parents::trials(),
         hangs::trials(),
+        forks::trials(),
     ];
     harness::run(trials.into_iter().flatten().collect());
 }

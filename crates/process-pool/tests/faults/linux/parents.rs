@@ -7,7 +7,7 @@ use std::{env, io, process, thread};
 
 use libtest_mimic::Trial;
 use nix::sys::signal::{Signal, kill, raise};
-use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, close, setsid};
 use process_pool::{Error, Pool};
 
@@ -23,8 +23,9 @@ pub fn main() {
     if arguments.next().as_deref() != Some(PROGRAM) {
         return;
     }
-    let act_of_workers = match arguments.next().unwrap().as_str() {
-        "spin" => Act::Spin,
+    let what = arguments.next().unwrap();
+    let act_of_workers = match what.as_str() {
+        "spin" | "fork" => Act::Spin,
         "park" => Act::Park,
         "stop" => Act::Stop,
         "nest" => Act::Nest,
@@ -48,6 +49,9 @@ pub fn main() {
     until("all run", || {
         [0, 10].iter().all(|&n| (0..=more).all(|inner| seen.get(n + inner) == 1))
     });
+    if what == "fork" {
+        println!("{}", super::forks::hold_on());
+    }
     ready();
     hangs.into_iter().for_each(|future| drop(future.result()));
     wait_for_ever()
@@ -222,6 +226,24 @@ pub fn trials() -> Vec<Trial> {
             stdout.read_line(&mut String::new()).unwrap();
             assert!(parent.wait().unwrap().success());
             orphans_end(TWO_SECONDS);
+        }),
+        trial("workers_end_with_a_killed_parent_that_has_forked", || {
+            let (mut parent, mut stdout) = start("fork", "");
+            let mut holder = String::new();
+            stdout.read_line(&mut holder).unwrap();
+            let holder = Pid::from_raw(holder.trim().parse().unwrap());
+            parent.kill().unwrap();
+            parent.wait().unwrap();
+            // Both workers; who holds their connections lives on.
+            for _ in 0..2 {
+                until("a worker ends", || match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                    Ok(WaitStatus::StillAlive) => false,
+                    ended => ended.unwrap().pid() != Some(holder),
+                });
+            }
+            kill(holder, Signal::SIGKILL).unwrap();
+            let ends = orphans_end(TWO_SECONDS);
+            assert_eq!(ends.len(), 1, "{ends:?}");
         }),
         trial("a_parent_without_standard_streams_has_a_pool_that_works", || {
             ends_well("bare", "")
