@@ -4,6 +4,7 @@
 //! that a task has forked holds the worker's end for as long as it lives. What tasks start or
 //! fork is theirs, and is not killed.
 
+use std::io;
 use std::process::{self, Command};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -45,14 +46,17 @@ impl Child {
             // else its end of file would never come.
             let process = command.spawn()?;
             let (pid, process) = (process.id(), Some(process).into());
-            // From here on a failure ends the process.
-            let child = Self { pid, process, output: output.into() };
-            os::end_with_process(pid, ours.try_clone()?)?;
-            Ok((child, ours))
+            Ok((Self { pid, process, output: output.into() }, ours))
         };
         let (child, ours) = start().map_err(Error::start)?;
         let (out, input) = Channel::from(ours).split();
         Ok((child, out, input))
+    }
+
+    /// From now on the connection ends with the process, also while a child that it has forked
+    /// holds the worker's end of it.
+    pub(crate) fn watch(&self, connection: &Socket) -> io::Result<()> {
+        os::end_with_process(self.pid, connection.try_clone()?)
     }
 
     fn process(&self) -> MutexGuard<'_, Option<process::Child>> {

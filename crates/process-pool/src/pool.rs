@@ -23,7 +23,8 @@ use crate::{Error, Future, Task, TaskOptions};
 /// A worker that dies fails the task it runs and is replaced; the tasks that it had not begun
 /// are run by the others. [`shutdown`](Self::shutdown) waits for every task; dropping the pool
 /// cancels what has not ended (`multiprocessing.Pool` and `ProcessPoolExecutor` differ in just
-/// this when their `with` block ends). Either way no process is left.
+/// this when their `with` block ends). Either way no worker is left. What a task starts or forks
+/// is its own: nobody kills it, and on Linux nobody waits for it.
 pub struct Pool<T> {
     pub(crate) shared: Arc<Shared>,
     /// Beside the workers.

@@ -7,11 +7,15 @@ use ipc::{Packet, RecvHalf};
 
 use crate::child::Child;
 use crate::dispatch;
+use crate::job::LARGE;
 use crate::message::{Answer, Order, VERSION};
 use crate::{At, Death, Ended, Error, Task};
 
 /// How long a process may take to end after its task has.
 const GRACE: Duration = Duration::from_secs(1);
+/// How long a process is waited for before a thread watches whether it has ended: to start the
+/// thread would be a good part of the time of a process that is quick.
+const UNWATCHED: Duration = Duration::from_millis(20);
 
 /// One process for one task: the counterpart of `multiprocessing.Process`.
 ///
@@ -25,6 +29,7 @@ pub struct Process<T> {
     name: String,
     child: Child,
     input: Box<RecvHalf>,
+    watched: bool,
     /// What came of the task, once that is known.
     outcome: Option<Result<Packet, Error>>,
     ended: Option<Ended>,
@@ -59,6 +64,11 @@ impl<T: Task> Process<T> {
         let packet = Packet::encode(&order).map_err(|error| Error::encode("task", error))?;
         drop(order);
         let (child, out, input) = Child::start(type_name::<T>(), None)?;
+        // To send it takes as long as the process takes to read it, which may end before.
+        let watched = packet.bytes().len() >= LARGE;
+        if watched {
+            child.watch(out.socket()).map_err(Error::start)?;
+        }
         let bye = Packet::encode(&Order::<()>::Bye).expect("it is a word");
         for order in [packet, bye] {
             match out.send(&order) {
@@ -72,6 +82,7 @@ impl<T: Task> Process<T> {
             name: name.into(),
             child,
             input: input.into(),
+            watched,
             outcome,
             ended,
             task: PhantomData,
@@ -142,7 +153,8 @@ impl<T> Process<T> {
         while self.ended.is_none() {
             // Once its task is done it may not stay for long.
             let grace = self.outcome.as_ref().map(|_| Instant::now() + GRACE);
-            let until = [deadline, grace].into_iter().flatten().min();
+            let unwatched = (!self.watched).then(|| Instant::now() + UNWATCHED);
+            let until = [deadline, grace, unwatched].into_iter().flatten().min();
             let heard = match until {
                 Some(until) => {
                     self.input.recv_timeout(until.saturating_duration_since(Instant::now()))
@@ -150,6 +162,15 @@ impl<T> Process<T> {
                 None => self.input.recv(),
             };
             match heard {
+                Err(ipc::Error::TimedOut) if !self.watched => {
+                    self.watched = true;
+                    // Where no thread can be started the end of file still tells, in time for
+                    // every process that has not forked.
+                    let _ = self.child.watch(self.input.socket());
+                    if deadline == until {
+                        return false;
+                    }
+                }
                 Err(ipc::Error::TimedOut) if deadline == until => return false,
                 Ok(answer) if self.outcome.is_none() => self.hear(answer),
                 end => {

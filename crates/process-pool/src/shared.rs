@@ -194,6 +194,7 @@ impl Shared {
     pub(crate) fn start(&self, index: usize) -> Result<Started, Error> {
         let prefix = self.settings.prefix.then(|| format!("worker {index}: "));
         let (child, out, input) = Child::start(self.settings.task, prefix.as_deref())?;
+        child.watch(out.socket()).map_err(Error::start)?;
         let failed = |error| Error::start(std::io::Error::other(error));
         let board = Board::new().map_err(failed)?;
         let initializer = self.settings.initializer.as_ref();
