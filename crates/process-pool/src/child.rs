@@ -26,9 +26,10 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Starts this program anew as a worker for the task type called `task`. What it prints has
-    /// the prefix before each line, if there is one.
+    /// Starts this program anew as a worker for the task type called `task`, of the kind that the
+    /// mark says. What it prints has the prefix before each line, if there is one.
     pub(crate) fn start(
+        mark: &str,
         task: &str,
         prefix: Option<&str>,
     ) -> Result<(Self, SendHalf, RecvHalf), Error> {
@@ -38,7 +39,7 @@ impl Child {
         let start = || {
             let (ours, theirs) = Socket::pair()?;
             let mut command = Command::new(os::this_program()?);
-            command.arg(worker::MARK).arg(task).stdin(theirs);
+            command.arg(mark).arg(task).stdin(theirs);
             os::set_apart(&mut command);
             let output = prefix.map(|prefix| Output::prefixed(&mut command, prefix));
             let output = output.transpose()?;

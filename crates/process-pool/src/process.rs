@@ -8,7 +8,8 @@ use ipc::{Packet, RecvHalf};
 use crate::child::Child;
 use crate::dispatch;
 use crate::job::LARGE;
-use crate::message::{Answer, Order, VERSION};
+use crate::message::{Answer, Order};
+use crate::worker::MARK_ALONE;
 use crate::{At, Death, Ended, Error, Task};
 
 /// How long a process may take to end after its task has.
@@ -63,7 +64,7 @@ impl<T: Task> Process<T> {
         let order = Order::Task(task);
         let packet = Packet::encode(&order).map_err(|error| Error::encode("task", error))?;
         drop(order);
-        let (child, out, input) = Child::start(type_name::<T>(), None)?;
+        let (child, out, input) = Child::start(MARK_ALONE, type_name::<T>(), None)?;
         // To send it takes as long as the process takes to read it, which may end before.
         let watched = packet.bytes().len() >= LARGE;
         if watched {
@@ -192,11 +193,7 @@ impl<T> Process<T> {
 
     fn hear(&mut self, answer: Packet) {
         match postcard::from_bytes(answer.bytes()) {
-            Ok(Answer::<()>::Ready(VERSION)) => {}
             Ok(Answer::<()>::Log(record)) => eprintln!("{}: {}", self.name, record.text),
-            Ok(Answer::<()>::Ready(theirs)) => {
-                self.outcome = Some(Err(Error::Version { ours: VERSION, theirs }));
-            }
             _ => {
                 let outcome = dispatch::outcome(answer, self.at());
                 let confused = |confused| Err(Error::decode("output", confused));

@@ -14,6 +14,7 @@ use crate::job::Job;
 use crate::message::{Board, Order, Setup};
 use crate::slot::{Rest, Slot};
 use crate::trace::Trace;
+use crate::worker::MARK;
 use crate::{Error, Task, TaskOptions, os};
 
 /// The way to a process that was started, and the way back.
@@ -193,7 +194,7 @@ impl Shared {
     /// Starts a process for a worker, and tells it what it needs to know.
     pub(crate) fn start(&self, index: usize) -> Result<Started, Error> {
         let prefix = self.settings.prefix.then(|| format!("worker {index}: "));
-        let (child, out, input) = Child::start(self.settings.task, prefix.as_deref())?;
+        let (child, out, input) = Child::start(MARK, self.settings.task, prefix.as_deref())?;
         child.watch(out.socket()).map_err(Error::start)?;
         let failed = |error| Error::start(std::io::Error::other(error));
         let board = Board::new().map_err(failed)?;

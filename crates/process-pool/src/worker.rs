@@ -17,11 +17,15 @@ use crate::{Failed, Record, Remote, Task, os};
 /// The first argument of a process that is a worker; the second names the task type. An
 /// argument, not a variable of the environment: the worker's own children do not inherit it.
 pub(crate) const MARK: &str = "process-pool-worker";
+/// The same for a process that runs one task and is waited for, not greeted: it does not report
+/// for work, which would take a good part of the time that it has beyond starting.
+pub(crate) const MARK_ALONE: &str = "process-pool-process";
 
 /// The task type that this process is asked to serve, if it was started as a worker.
 pub(crate) fn asked_for() -> Option<String> {
     let mut arguments = env::args_os().skip(1);
-    if arguments.next()? != MARK {
+    let mark = arguments.next()?;
+    if mark != MARK && mark != MARK_ALONE {
         return None;
     }
     arguments.next()?.into_string().ok()
@@ -94,7 +98,9 @@ pub(crate) fn serve(name: &str, runner: impl Fn(&str) -> Option<Runner>) -> ! {
     });
     panic::set_hook(Box::new(keep_panic));
     let out = OUT.get_or_init(|| out);
-    say(out, &tell(&Answer::Ready(VERSION)));
+    if env::args_os().nth(1).is_some_and(|mark| mark == MARK) {
+        say(out, &tell(&Answer::Ready(VERSION)));
+    }
 
     let mut worker = Worker {
         out,
