@@ -7,6 +7,7 @@
 use std::io;
 use std::process::{self, Command};
 use std::sync::{Mutex, MutexGuard};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ipc::{Channel, Packet, RecvHalf, SendHalf, Socket};
@@ -23,6 +24,8 @@ pub(crate) struct Child {
     process: Mutex<Option<process::Child>>,
     /// None when it prints where this process does.
     output: Mutex<Option<Output>>,
+    /// None when it is not watched, or only the end of file tells of its end.
+    watch: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Child {
@@ -47,7 +50,7 @@ impl Child {
             // else its end of file would never come.
             let process = command.spawn()?;
             let (pid, process) = (process.id(), Some(process).into());
-            Ok((Self { pid, process, output: output.into() }, ours))
+            Ok((Self { pid, process, output: output.into(), watch: None.into() }, ours))
         };
         let (child, ours) = start().map_err(Error::start)?;
         let (out, input) = Channel::from(ours).split();
@@ -57,7 +60,9 @@ impl Child {
     /// From now on the connection ends with the process, also while a child that it has forked
     /// holds the worker's end of it.
     pub(crate) fn watch(&self, connection: &Socket) -> io::Result<()> {
-        os::end_with_process(self.pid, connection.try_clone()?)
+        let watch = os::end_with_process(self.pid, connection.try_clone()?)?;
+        *self.watch.lock().expect("no panic while it is locked") = watch;
+        Ok(())
     }
 
     fn process(&self) -> MutexGuard<'_, Option<process::Child>> {
@@ -96,6 +101,9 @@ impl Child {
         let pid = self.pid;
         let Some(mut process) = self.process().take() else { return Ended::Unknown { pid } };
         let _ = process.kill();
+        // Before the process is waited for: the watch knows it by its number. It does not panic.
+        let watch = self.watch.lock().expect("no panic while it is locked").take();
+        drop(watch.map(JoinHandle::join));
         let status = process.wait();
         drop(self.output.lock().expect("no panic while it is locked").take());
         // No status is left where the program that started this one had it ignore its children.
@@ -128,7 +136,7 @@ fn greet(word: &Packet) -> Result<(), Error> {
 impl Child {
     /// One that has been reaped.
     pub(crate) fn ended() -> Self {
-        Self { pid: 0, process: None.into(), output: None.into() }
+        Self { pid: 0, process: None.into(), output: None.into(), watch: None.into() }
     }
 }
 

@@ -11,7 +11,8 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{self, Child, Command, ExitStatus, Stdio};
-use std::{env, io, thread};
+use std::thread::{self, JoinHandle};
+use std::{env, io};
 
 use ipc::Socket;
 use nix::errno::Errno;
@@ -86,31 +87,31 @@ pub(crate) fn end(stream: &Stream) {
 
 /// Ends the connection to a child of this process when that has ended: whoever waits to receive or
 /// to send wakes, and what has arrived is still received (sockets of other systems may lose it).
-/// The thread that watches sleeps until then, and leaves the child to be waited for.
-///
-/// Nobody waits for the thread: that would make every end of a process slower. Should the child be
-/// gone, and its number another child's, before it looks, it ends with that one, and has nothing
-/// left to end.
+/// The thread that watches sleeps until then, and leaves the child to be waited for; that must come
+/// after the thread has ended, since the number may be another child's then.
 ///
 /// A thread, not a descriptor of the child beside each wait: that would be a system call more for
 /// every message to somebody who sleeps.
 #[cfg(target_os = "linux")]
-pub(crate) fn end_with_process(pid: u32, connection: Socket) -> io::Result<()> {
+pub(crate) fn end_with_process(
+    pid: u32,
+    connection: Socket,
+) -> io::Result<Option<JoinHandle<()>>> {
     use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
     let child = Pid::from_raw(pid.try_into().map_err(io::Error::other)?);
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
-    thread::Builder::new().name("watch".into()).spawn(move || {
+    let watch = thread::Builder::new().name("watch".into()).spawn(move || {
         // Any other error says that it has ended as well: it has been waited for.
         while waitid(Id::Pid(child), flags) == Err(Errno::EINTR) {}
         connection.shut_down();
     })?;
-    Ok(())
+    Ok(Some(watch))
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn end_with_process(_: u32, _: Socket) -> io::Result<()> {
-    Ok(())
+pub(crate) fn end_with_process(_: u32, _: Socket) -> io::Result<Option<JoinHandle<()>>> {
+    Ok(None)
 }
 
 /// For a worker: ends this process when the connection or the parent ends, even in the middle of

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
 use std::{env, io};
 
 use ipc::Socket;
@@ -36,7 +37,7 @@ pub(crate) fn stream() -> io::Result<(Stream, Stdio)> {
 
 pub(crate) fn end(_: &Stream) {}
 
-pub(crate) fn end_with_process(_: u32, _: Socket) -> io::Result<()> {
+pub(crate) fn end_with_process(_: u32, _: Socket) -> io::Result<Option<JoinHandle<()>>> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
