@@ -10,7 +10,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-QUICK = "--quick" in sys.argv
+import counterpart
+
+QUICK = counterpart.quick()
 WAIT = 0.1 if QUICK else 2.0
 BELOW = 1_000_000 if QUICK else 10_000_000
 CHUNK = 100_000
@@ -87,8 +89,12 @@ def measured(label):
     print(f"   {label}: {time.perf_counter() - start:.4f} s", file=sys.stderr)
 
 
-if __name__ == "__main__":
+def main():
     two_threads_wait()
     two_threads_compute()
     a_pool_adds_up_chunks()
     two_threads_share_a_list()
+
+
+if __name__ == "__main__":
+    counterpart.run(main)

@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-QUICK = "--quick" in sys.argv
+import counterpart
+
+QUICK = counterpart.quick()
 SQUARES = 400_000 if QUICK else 20_000_000
 ITERATIONS = 100_000 if QUICK else 4_000_000
 DELAY = 0.1 if QUICK else 1.6
@@ -97,4 +99,4 @@ def measured(label):
 
 
 if __name__ == "__main__":
-    main()
+    counterpart.run(main)

@@ -12,12 +12,13 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
-QUICK = "--quick" in sys.argv
+import counterpart
+
+QUICK = counterpart.quick()
 WAIT = 0.1 if QUICK else 2.0
 SQUARES = 200_000 if QUICK else 20_000_000
 BELOW = 1_000_000 if QUICK else 100_000_000
 WORKERS = 4
-PATIENCE = 0.3 if QUICK else 2.0
 
 
 def main():
@@ -25,7 +26,6 @@ def main():
     two_processes_compute()
     a_pool_uses_every_core()
     a_killed_worker_breaks_the_pool()
-    some_answers_never_come()
     a_process_costs_more_than_a_thread()
 
 
@@ -75,18 +75,6 @@ def a_killed_worker_breaks_the_pool():
             print("   and so does every task after it")
 
 
-def some_answers_never_come():
-    print("5. A pool is asked for three answers, with a time-out.")
-    for task in die, leave, fail_strangely:
-        try:
-            with multiprocessing.Pool(1) as pool:
-                pool.apply_async(task).get(timeout=PATIENCE)
-        except multiprocessing.TimeoutError:
-            print(f"   {task.__name__}: no answer")
-        except AssertionError:  # of the pool that cannot even end: its reading thread is dead
-            print(f"   {task.__name__}: no answer")
-
-
 def a_process_costs_more_than_a_thread():
     for kind in (threading.Thread, multiprocessing.Process):
         with measured(f"start and join of a {kind.__name__}"):
@@ -118,19 +106,6 @@ def die():
     os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
-def leave():
-    sys.exit(3)
-
-
-class Strange(Exception):
-    def __init__(self, one, two):  # unpickled with one argument: it cannot be rebuilt
-        super().__init__(one)
-
-
-def fail_strangely():
-    raise Strange(1, 2)
-
-
 def nothing():
     pass
 
@@ -148,4 +123,4 @@ class measured:
 
 
 if __name__ == "__main__":
-    main()
+    counterpart.run(main)

@@ -10,7 +10,9 @@ import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 
-QUICK = "--quick" in sys.argv
+import counterpart
+
+QUICK = counterpart.quick()
 MESSAGES = 100 if QUICK else 1_000
 PRODUCERS, CONSUMERS, CAPACITY, WORKERS = 3, 2, 8, 4
 NUMBERS = 100_000 if QUICK else 1_000_000
@@ -147,4 +149,4 @@ def total(n):
 
 
 if __name__ == "__main__":
-    main()
+    counterpart.run(main)

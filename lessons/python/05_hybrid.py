@@ -10,7 +10,9 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
-QUICK = "--quick" in sys.argv
+import counterpart
+
+QUICK = counterpart.quick()
 TASKS = 32
 WORKERS = 4
 THREADS = 8
@@ -77,4 +79,4 @@ class measured:
 
 
 if __name__ == "__main__":
-    main()
+    counterpart.run(main)

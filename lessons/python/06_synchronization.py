@@ -9,7 +9,9 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-QUICK = "--quick" in sys.argv
+import counterpart
+
+QUICK = counterpart.quick()
 ROUNDS = 100 if QUICK else 1_000
 THREADS = 4
 PERMITS = 2
@@ -140,9 +142,13 @@ def in_threads(n, work):
         return list(pool.map(work, range(n)))
 
 
-if __name__ == "__main__":
+def main():
     a_race()
     a_lock()
     a_queue()
     order()
     a_deadlock()
+
+
+if __name__ == "__main__":
+    counterpart.run(main)

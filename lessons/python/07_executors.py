@@ -15,7 +15,9 @@ from concurrent.futures import (
     wait,
 )
 
-QUICK = "--quick" in sys.argv
+import counterpart
+
+QUICK = counterpart.quick()
 WORKERS = 4
 TASKS = 10 if QUICK else 30
 BELOW = [10**n for n in range(1, 5 if QUICK else 7)]
@@ -119,4 +121,4 @@ def add_up(n):
 
 
 if __name__ == "__main__":
-    main()
+    counterpart.run(main)

@@ -11,7 +11,9 @@ import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
-TIME_OUT = 0.1 if "--quick" in sys.argv else 1.0
+import counterpart
+
+TIME_OUT = 0.1 if counterpart.quick() else 1.0
 OTHERS = 3
 
 
@@ -163,4 +165,4 @@ FAULTS = {
 }
 
 if __name__ == "__main__":
-    main()
+    counterpart.run(main)

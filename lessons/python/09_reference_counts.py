@@ -9,7 +9,9 @@ import time
 import weakref
 from contextlib import contextmanager
 
-QUICK = "--quick" in sys.argv
+import counterpart
+
+QUICK = counterpart.quick()
 PAIRS = 100_000 if QUICK else 5_000_000
 THREADS = 4
 
@@ -86,4 +88,4 @@ def measured(label):
 
 
 if __name__ == "__main__":
-    main()
+    counterpart.run(main)

@@ -11,7 +11,9 @@ import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 
-QUICK = "--quick" in sys.argv
+import counterpart
+
+QUICK = counterpart.quick()
 SQUARES = 400_000 if QUICK else 20_000_000  # a second or two, as the next two
 NUMBERS = 2_000_000 if QUICK else 100_000_000
 ITERATIONS = 50_000 if QUICK else 2_000_000
@@ -106,4 +108,4 @@ def show(name, design):
 
 
 if __name__ == "__main__":
-    main()
+    counterpart.run(main)

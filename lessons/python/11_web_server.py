@@ -11,7 +11,9 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
 
-QUICK = "--quick" in sys.argv
+import counterpart
+
+QUICK = counterpart.quick()
 THREADS = [1, 2, 4, 8, 16, 32, 64]
 EACH = 2 if QUICK else 10  # requests of a client
 WAIT = 0.001 if QUICK else 0.005  # seconds
@@ -101,10 +103,14 @@ def a_server_stops_gracefully(threads):
         print(f"   under way: {threads}, right: {right}, lost: {threads - right}")
 
 
-if __name__ == "__main__":
+def main():
     print("1. Threads answer. As many clients as threads ask.")
     print("   threads  right")
     for threads in THREADS:
         threads_answer(threads)
     print("2. A server of 8 threads is told to stop.")
     a_server_stops_gracefully(8)
+
+
+if __name__ == "__main__":
+    counterpart.run(main)

@@ -10,7 +10,9 @@ import threading
 import time
 from contextlib import contextmanager
 
-QUICK = "--quick" in sys.argv
+import counterpart
+
+QUICK = counterpart.quick()
 WAITS = 1_000 if QUICK else 10_000
 THREADS = 250 if QUICK else 1_000  # at once; not every system gives ten times as many
 WAIT = 0.1
@@ -127,4 +129,4 @@ def measured(label):
 
 
 if __name__ == "__main__":
-    main()
+    counterpart.run(main)

@@ -7,7 +7,9 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
-QUICK = "--quick" in sys.argv
+import counterpart
+
+QUICK = counterpart.quick()
 WORKERS = 4
 SCALE = 20 if QUICK else 1
 # name: tasks, seconds of waiting, numbers to add up, bytes that go along
@@ -57,4 +59,4 @@ def task(item):
 
 
 if __name__ == "__main__":
-    main()
+    counterpart.run(main)
