@@ -69,6 +69,20 @@ fn a_schedule_replays_one_order() {
     assert_transcript("schedule", &orders.map(|flags| silent(COUNTER, flags)));
 }
 
+/// The page asks for these.
+#[test]
+fn the_exercises_have_answers() {
+    let few_switches = silent(COUNTER, &["--policy", "3.9", "--schedule", "a,b,a,b,b,b,b,b"]);
+    assert!(few_switches.stdout.contains("lost updates: 1; switches: 4\n"), "{few_switches}");
+
+    for (interval, alike) in [("54ms", 1), ("55ms", 2)] {
+        let native = silent(NATIVE, &["--interval", interval]);
+        let (_, preemptive) = native.stdout.split_once("\n4. ").expect("the fourth section");
+        let alike_here = preemptive.matches("hand-overs: 2\n").count();
+        assert_eq!(alike_here, alike, "{native}");
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_stderr_that_takes_nothing_changes_no_exit_status() {

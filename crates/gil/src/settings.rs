@@ -31,7 +31,8 @@ pub enum CheckPoints {
     /// only move a local or a constant (`FAST_DISPATCH` in `ceval.c`).
     EveryInstruction,
     /// At the back edge of a loop, on entry to a function and after a call: Python 3.10 and
-    /// later.
+    /// later. From 3.11 to 3.15 not after `len`, `isinstance`, `list.append` and `type` with one
+    /// argument, whose specialized instructions have no check.
     #[default]
     BackEdgesAndCalls,
     /// After so many instructions, wanted or not: before Python 3.2, where it was 100. Nobody

@@ -105,7 +105,7 @@ fn two_threads_under_one_gil(
     println!("   at most {} had the lock at once", timeline.peak(State::Run));
     let end = simulated(shared(args), [Step::Compute(TASK), Step::Compute(TASK)])?;
     let (task, end) = (short(TASK), ms(end));
-    println!("   virtual clock: two tasks of {task} end after {end} ms, hand-overs included");
+    println!("   virtual clock, not this code: two tasks of {task} end after {end} ms");
     args.output.measured(format!("   the lock changed hands {} times", gil.switches()));
     show(args, &timeline);
     if let Some(file) = trace {
@@ -189,7 +189,7 @@ fn one_computes_and_one_waits(args: &Args) -> Result<()> {
     }
     let end = simulated(shared(args), [Step::Compute(TASK), Step::Io(args.delay)])?;
     let (task, wait, end) = (short(TASK), short(args.delay), ms(end));
-    println!("   virtual clock: {task} beside a wait of {wait} end after {end} ms");
+    println!("   virtual clock, not this code: {task} and a wait of {wait} end after {end} ms");
     show(args, &timeline);
     args.output.measured(table);
     Ok(())

@@ -165,7 +165,8 @@ fn replay(args: &Args, schedule: &str) {
         cli::refuse(format_args!("invalid value {value}: {error}"))
     });
     println!("{}: {}", policy.name(), outcome.schedule);
-    println!("a and b count 1 each; lost updates: {}", outcome.lost);
+    let switches = outcome.schedule.0.windows(2).filter(|moves| moves[0] != moves[1]).count();
+    println!("a and b count 1 each; lost updates: {}; switches: {switches}", outcome.lost);
 }
 
 fn two_threads(args: &Args, policy: Policy, body: Vec<Instruction>) -> Program {

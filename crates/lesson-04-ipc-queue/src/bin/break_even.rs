@@ -1,5 +1,5 @@
-//! How long a task must be before a pool of processes pays: predicted from what it costs to hand
-//! over a task that does nothing, and measured.
+//! How long a task must be before a pool of processes pays: predicted from what a task costs
+//! that does nothing, and measured.
 //!
 //! Python: `ProcessPoolExecutor.submit`. Page: `lessons/04-ipc-queue-in-depth.md`.
 
@@ -17,7 +17,7 @@ use tasks::measure::{pictures_on_stderr, short};
 
 /// How long a task must be before a pool of processes pays.
 ///
-/// 1. The rule, for a round trip of --cost: the speed-up by the length of a task.
+/// 1. The rule, for a task that costs --cost: the speed-up by its length.
 /// 2. The break-even by cost and by cores.
 /// 3. The same with a real pool: what every sum came to on stdout; on stderr the
 ///    speed-up, beside what the rule predicts from tasks that do nothing.
@@ -26,7 +26,7 @@ use tasks::measure::{pictures_on_stderr, short};
 #[derive(Parser)]
 #[command(version, verbatim_doc_comment)]
 struct Args {
-    /// What a round trip costs in section 1
+    /// What a task costs in section 1, beside its computation
     #[arg(long, default_value = "20us", value_name = "TIME", value_parser = cli::duration(Duration::from_nanos(100)..=Duration::from_secs(1)))]
     cost: Duration,
     /// Processes in the pool, each with a core of its own in section 1
@@ -49,32 +49,29 @@ fn main() -> cli::Result {
     Ok(())
 }
 
-/// What each of many tasks takes in a pool. The cores share the computation; the round trips go
-/// one after another through the one process that hands the tasks out.
-fn in_a_pool(task: Duration, round_trip: Duration, cores: usize) -> Duration {
-    task.div_f64(cores as f64) + round_trip
+/// What each of many tasks takes in a pool. The cores share the computation; what it costs to
+/// hand a task over is paid one after another, by the one process that hands the tasks out.
+fn in_a_pool(task: Duration, cost: Duration, cores: usize) -> Duration {
+    task.div_f64(cores as f64) + cost
 }
 
-/// The task that takes as long in a pool as here: `task / cores + round_trip = task`.
-fn break_even(round_trip: Duration, cores: usize) -> Option<Duration> {
-    (cores > 1).then(|| round_trip.mul_f64(cores as f64 / (cores - 1) as f64))
+/// The task that takes as long in a pool as here: `task / cores + cost = task`.
+fn break_even(cost: Duration, cores: usize) -> Option<Duration> {
+    (cores > 1).then(|| cost.mul_f64(cores as f64 / (cores - 1) as f64))
 }
 
 fn the_rule(args: &Args) {
-    let (round_trip, cores) = (args.cost, args.workers);
-    println!(
-        "1. Predicted. Workers: {cores}, a core for each; a round trip: {}.",
-        short(round_trip)
-    );
+    let (cost, cores) = (args.cost, args.workers);
+    println!("1. Predicted. Workers: {cores}, a core for each; a task costs {}.", short(cost));
     println!("      a task  in a pool  speed-up  {}", scale(cores));
-    for round_trips in [0.0625, 0.25, 1.0, 2.0, 4.0, 16.0, 64.0] {
-        let task = round_trip.mul_f64(round_trips);
-        let pooled = in_a_pool(task, round_trip, cores);
+    for costs in [0.0625, 0.25, 1.0, 2.0, 4.0, 16.0, 64.0] {
+        let task = cost.mul_f64(costs);
+        let pooled = in_a_pool(task, cost, cores);
         let speed_up = task.div_duration_f64(pooled);
         let curve = plot(cores, &[(speed_up, '●')]);
         println!("   {:>9}  {:>9}  {speed_up:>8.2}  {curve}", short(task), short(pooled));
     }
-    println!("   {}", verdict(break_even(round_trip, cores)));
+    println!("   {}", verdict(break_even(cost, cores)));
 }
 
 fn verdict(break_even: Option<Duration>) -> String {
@@ -86,14 +83,14 @@ fn verdict(break_even: Option<Duration>) -> String {
 
 fn by_cost_and_cores() {
     const CORES: [usize; 4] = [2, 4, 8, 64];
-    println!("\n2. From how long on it pays: a matter of the round trip, hardly of the cores.");
-    print!("   a round trip");
+    println!("\n2. From how long on it pays: a matter of the cost, hardly of the cores.");
+    print!("   a task costs");
     for cores in CORES {
         print!("{:>12}", format!("{cores} cores"));
     }
-    for round_trip in [1, 10, 100].map(Duration::from_micros) {
-        print!("\n   {:>12}", short(round_trip));
-        for task in CORES.map(|cores| break_even(round_trip, cores)) {
+    for cost in [1, 10, 100].map(Duration::from_micros) {
+        print!("\n   {:>12}", short(cost));
+        for task in CORES.map(|cores| break_even(cost, cores)) {
             print!("{:>12}", short(task.expect("more than one core")));
         }
     }
@@ -114,7 +111,7 @@ fn with_a_real_pool(args: &Args) -> Result<()> {
     );
     let pool = Pool::new(args.workers).context("cannot start the pool")?;
     let cores = thread::available_parallelism().map_or(1, NonZero::get).min(args.workers);
-    // The time of a task that does nothing is all round trip.
+    // The time of a task that does nothing is all cost.
     let nothing = Batch { below: 0, tasks: MOST_TASKS }.measure(&pool)?;
 
     let mut tasks = 0;
@@ -155,8 +152,8 @@ fn drawn(curve: &[Times], nothing: &Times, cores: usize) -> String {
         None => "for none of these".into(),
     };
     text + &format!(
-        "\n   one by one, a round trip takes {}: a pool never pays\
-         \n   all at once, it takes {}\
+        "\n   one by one, a task costs a round trip, {}: a pool never pays\
+         \n   all at once, it costs {}\
          \n   ○ predicted from that, cores: {cores}: {}\
          \n   ● measured: it pays {pays}",
         short(nothing.one_by_one),
