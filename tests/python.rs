@@ -143,6 +143,7 @@ fn each_python_with_each_topic() -> impl Iterator<Item = (&'static str, &'static
     PYTHONS.iter().flat_map(|python| TOPICS.map(|topic| (python.as_str(), topic)))
 }
 
+#[cfg(unix)]
 fn one_python_with_each_topic() -> impl Iterator<Item = (&'static str, &'static str)> {
     each_python_with_each_topic().take(TOPICS.len())
 }
