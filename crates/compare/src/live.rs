@@ -164,7 +164,7 @@ fn wake_ups_beside(
             let nap = NAPS[latencies.len() % NAPS.len()];
             let start = Instant::now();
             token.allow_threads(|| thread::sleep(nap));
-            latencies.push((start.elapsed() - nap).as_secs_f64());
+            latencies.push(start.elapsed().saturating_sub(nap).as_secs_f64());
         }
         done.store(true, Ordering::Relaxed);
         latencies

@@ -41,8 +41,10 @@ pub fn run(
         process.all_are_here()?;
     }
 
-    processes[0].turns.send(&())?;
+    // Before the turn is given: the task may begin, and its own clock with it, before this
+    // thread runs again.
     let start = Instant::now();
+    processes[0].turns.send(&())?;
     let mut heard = processes[0].hear(None)?;
     // Only now, when the fault is there, may the others go on: that they do is no luck.
     processes.iter().for_each(Made::give_turns);

@@ -100,7 +100,7 @@ fn late(io: Duration) -> Duration {
     let io = io.min(Duration::from_millis(2));
     let begun = Instant::now();
     thread::sleep(io);
-    begun.elapsed() - io
+    begun.elapsed().saturating_sub(io)
 }
 
 /// The squares of one look.

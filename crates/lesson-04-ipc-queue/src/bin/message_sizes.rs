@@ -76,53 +76,55 @@ fn main() -> cli::Result {
 
 fn through_a_pipe(load: Load) -> Result<Duration> {
     let (mut ours, theirs) = pipe()?;
-    let child = Process::spawn(SendAll { load, way: Way::Pipe(theirs) })?;
-    let took = receive(load, || Ok(sum_of(&ours.recv()?)))?;
-    child.join()?;
-    Ok(took)
+    receive(load, Way::Pipe(theirs), || Ok(sum_of(&ours.recv()?)))
 }
 
 fn through_a_queue(load: Load, capacity: usize) -> Result<Duration> {
     let (sender, receiver) = bounded(capacity)?;
-    let child = Process::spawn(SendAll { load, way: Way::Queue(sender) })?;
-    let took = receive(load, || Ok(sum_of(&receiver.recv()?)))?;
-    child.join()?;
-    Ok(took)
+    receive(load, Way::Queue(sender), || Ok(sum_of(&receiver.recv()?)))
 }
 
 fn in_shared_memory(load: Load) -> Result<Duration> {
     let places = [SharedSlice::zeroed(load.words())?, SharedSlice::zeroed(load.words())?];
     let (mut ours, theirs) = pipe()?;
-    let child = Process::spawn(SendAll { load, way: Way::Memory(places.clone(), theirs) })?;
     // Both places are free.
     ours.send(&0)?;
     ours.send(&1)?;
-    let took = receive(load, || {
+    receive(load, Way::Memory(places.clone(), theirs), || {
         // The numbers do not travel. The word does that they are there, and that they are read.
         let place: usize = ours.recv()?;
         let sum = places[place].iter().sum();
         ours.send(&place)?;
         Ok(sum)
-    })?;
+    })
+}
+
+/// From the word that the sender may begin to the end of the last message.
+fn receive(
+    load: Load,
+    way: Way,
+    mut next: impl FnMut() -> Result<u64, Error>,
+) -> Result<Duration> {
+    let (mut start, theirs) = pipe()?;
+    let child = Process::spawn(SendAll { load, way, start: theirs })?;
+    start.recv()?;
+    // Before the word, not behind it: the sender may be at work before this thread runs again.
+    let begun = Instant::now();
+    start.send(&())?;
+    for number in 0..load.messages {
+        assert_eq!(next()?, load.sum_of(number), "message {number} comes next, and is whole");
+    }
+    let took = begun.elapsed();
     child.join()?;
     Ok(took)
 }
 
-/// From the word that the sender is ready to the end of the last message.
-fn receive(load: Load, mut next: impl FnMut() -> Result<u64, Error>) -> Result<Duration> {
-    next()?;
-    let begun = Instant::now();
-    for number in 0..load.messages {
-        assert_eq!(next()?, load.sum_of(number), "message {number} comes next, and is whole");
-    }
-    Ok(begun.elapsed())
-}
-
-/// Sends a load, after a message that only says: ready.
+/// Sends a load when it gets the word.
 #[derive(Serialize, Deserialize)]
 struct SendAll {
     load: Load,
     way: Way,
+    start: Pipe<(), ()>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -137,14 +139,14 @@ impl Task for SendAll {
     type Output = ();
 
     fn run(self) -> Result<(), Failed> {
-        match self.way {
-            Way::Pipe(parent) => send_all(self.load, |message| parent.send(message))?,
-            Way::Queue(queue) => send_all(self.load, |message| queue.send(message))?,
+        let Self { load, way, start } = self;
+        match way {
+            Way::Pipe(parent) => send_all(load, start, |message| parent.send(message))?,
+            Way::Queue(queue) => send_all(load, start, |message| queue.send(message))?,
             Way::Memory(places, mut parent) => {
-                let mut numbers: Vec<u64> = (0..).take(self.load.words()).collect();
-                let ready = parent.recv()?;
-                parent.send(&ready)?;
-                for number in 0..self.load.messages {
+                let mut numbers: Vec<u64> = (0..).take(load.words()).collect();
+                ready(start)?;
+                for number in 0..load.messages {
                     // A place that has been read. Any other would be written over unread.
                     let place = parent.recv()?;
                     numbers[0] = number;
@@ -161,16 +163,26 @@ impl Task for SendAll {
     }
 }
 
-fn send_all(load: Load, send: impl Fn(&ByteBuf) -> Result<(), Error>) -> Result<(), Error> {
+fn send_all(
+    load: Load,
+    start: Pipe<(), ()>,
+    send: impl Fn(&ByteBuf) -> Result<(), Error>,
+) -> Result<(), Error> {
     let numbers = (0..).take(load.words());
     // A run of bytes, not a `Vec<u64>`: number by number, encoding would cost the most.
     let mut message = ByteBuf::from(numbers.flat_map(u64::to_le_bytes).collect::<Vec<_>>());
-    send(&ByteBuf::new())?;
+    ready(start)?;
     for number in 0..load.messages {
         message[..size_of::<u64>()].copy_from_slice(&number.to_le_bytes());
         send(&message)?;
     }
     Ok(())
+}
+
+/// Says so, and waits for the word to begin.
+fn ready(mut start: Pipe<(), ()>) -> Result<(), Error> {
+    start.send(&())?;
+    start.recv()
 }
 
 /// Messages of one size. Message n holds the u64 n, 1, 2, 3, ...
