@@ -5,7 +5,7 @@
 //! fork is theirs, and is not killed.
 
 use std::io;
-use std::process::{self, Command};
+use std::process;
 use std::sync::{Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -41,14 +41,13 @@ impl Child {
         }
         let start = || {
             let (ours, theirs) = Socket::pair()?;
-            let mut command = Command::new(os::this_program()?);
+            let mut command = os::this_program()?;
             command.arg(mark).arg(task).stdin(theirs);
-            os::set_apart(&mut command);
             let output = prefix.map(|prefix| Output::prefixed(&mut command, prefix));
             let output = output.transpose()?;
             // The command goes out of scope here, and with it our copy of the worker's end:
             // else its end of file would never come.
-            let process = command.spawn()?;
+            let process = os::spawn(&mut command)?;
             let (pid, process) = (process.id(), Some(process).into());
             Ok((Self { pid, process, output: output.into(), watch: None.into() }, ours))
         };

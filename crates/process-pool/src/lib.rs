@@ -32,7 +32,8 @@
 //! ```
 //!
 //! # What holds
-//! - A worker is the same program, started anew (never a fork of a process with threads).
+//! - A worker is the same program, started anew (never a fork of a process with threads): on Linux
+//!   the one that runs, though its file was replaced or deleted meanwhile.
 //! - It has a connection of its own, its standard input; no lock and no pipe is shared between
 //!   processes. Its stdout and stderr are its own.
 //! - A task begins once at most, unless it is declared to bear more
@@ -53,6 +54,9 @@
 //!   ([`Pool::resize`]).
 //! - A worker whose parent is gone ends, even in the middle of a task.
 //! - Ctrl-C reaches the parent alone. A program that ends on it ends its workers with it.
+//! - A worker blocks and ignores no signal that its parent blocks or ignores, but for SIGHUP, which
+//!   `nohup` has ignored: it ends when it is told to, also when it is told before it is ready. It
+//!   may print to its terminal, whatever that does with programs in the background.
 //!
 //! Started and tested on Linux; other Unix systems differ in nothing that is relied on. On others
 //! every start is an error that says so.

@@ -9,6 +9,6 @@ mod imp;
 
 pub use imp::kill_this_process;
 pub(crate) use imp::{
-    Stream, end, end_with_parent, end_with_process, ended, exit, interrupt, now, set_apart,
-    stream, terminate, this_program,
+    Stream, end, end_with_parent, end_with_process, ended, exit, interrupt, now, spawn,
+    start_afresh, stream, take_name, terminate, this_program,
 };

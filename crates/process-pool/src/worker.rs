@@ -85,6 +85,8 @@ impl Times {
 
 /// Serves tasks until the parent says that there are no more, or is gone.
 pub(crate) fn serve(name: &str, runner: impl Fn(&str) -> Option<Runner>) -> ! {
+    os::start_afresh();
+    os::take_name();
     SERVES.store(true, Relaxed);
     let Some(tasks) = runner(name) else { refuse(name) };
     let connect = || {

@@ -5,11 +5,18 @@
 //! itself is watched, on both sides; elsewhere such a worker counts as alive as long as its
 //! children, and outlives its parent as long as the parent's.
 
+#[cfg(target_os = "linux")]
+use std::ffi::{CString, OsStr};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
+#[cfg(target_os = "linux")]
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+#[cfg(target_os = "linux")]
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+#[cfg(target_os = "linux")]
+use std::path::Path;
 use std::process::{self, Child, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 use std::{env, io};
@@ -17,26 +24,64 @@ use std::{env, io};
 use ipc::Socket;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+#[cfg(target_os = "linux")]
+use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill, raise};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{Pid, alarm};
 
 use crate::Ended;
 
-/// The file of this program; one that has been replaced or removed since it started is still
-/// there for Linux, and is no other version.
-pub(crate) fn this_program() -> io::Result<PathBuf> {
-    let path = env::current_exe()?;
-    // Not always by this name: it would be what lists of processes call every worker.
-    let is_gone = cfg!(target_os = "linux") && !path.exists();
-    Ok(if is_gone { "/proc/self/exe".into() } else { path })
+mod signals;
+
+pub(crate) use signals::start_afresh;
+
+/// Starts `command` in a process group of its own: Ctrl-C reaches the parent alone, which ends its
+/// workers. Else every worker would die by itself, and be reported as killed.
+pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
+    command.process_group(0);
+    let _held_back = signals::hold_back();
+    command.spawn()
 }
 
-/// A process group of its own: Ctrl-C reaches the parent alone, which ends its workers. Else
-/// every worker would die by itself, and be reported as killed.
-pub(crate) fn set_apart(command: &mut Command) {
-    command.process_group(0);
+/// The program that runs: by its open file, whatever has become of its name since it started. A
+/// file of that name may be another program by now, as with every update, and so may the one
+/// with the name that Linux shows for a file that is gone: `NAME (deleted)`.
+#[cfg(target_os = "linux")]
+pub(crate) fn this_program() -> io::Result<Command> {
+    const OPEN_FILE: &str = "/proc/self/exe";
+    let mut name = env::current_exe()?.into_os_string().into_vec();
+    if let Some(before) = name.strip_suffix(b" (deleted)") {
+        // Some file is called so.
+        let file = |path: &Path| path.metadata().map(|file| (file.dev(), file.ino())).ok();
+        let is_called_so = file(OsStr::from_bytes(&name).as_ref()) == file(OPEN_FILE.as_ref());
+        if !is_called_so {
+            name = before.to_vec();
+        }
+    }
+    let mut command = Command::new(OPEN_FILE);
+    command.arg0(OsStr::from_bytes(&name));
+    Ok(command)
 }
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn this_program() -> io::Result<Command> {
+    env::current_exe().map(Command::new)
+}
+
+/// For a worker: lists of processes call it what they call its parent, and not `exe`.
+#[cfg(target_os = "linux")]
+pub(crate) fn take_name() {
+    let program = env::args_os().next().unwrap_or_default();
+    let name = Path::new(&program).file_name().map(|name| CString::new(name.as_bytes()));
+    if let Some(Ok(name)) = name {
+        // It is for people: without it the worker works as well.
+        let _ = prctl::set_name(&name);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn take_name() {}
 
 /// The signal or the status that ended the process.
 pub(crate) fn ended(status: ExitStatus, pid: u32) -> Ended {

@@ -1,6 +1,5 @@
 //! Systems where `ipc` connects no processes: no worker ever starts, and nothing hangs.
 
-use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::{env, io};
@@ -9,11 +8,17 @@ use ipc::Socket;
 
 use crate::Ended;
 
-pub(crate) fn this_program() -> io::Result<PathBuf> {
-    env::current_exe()
+pub(crate) fn this_program() -> io::Result<Command> {
+    env::current_exe().map(Command::new)
 }
 
-pub(crate) fn set_apart(_: &mut Command) {}
+pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
+    command.spawn()
+}
+
+pub(crate) fn take_name() {}
+
+pub(crate) fn start_afresh() {}
 
 pub(crate) fn ended(status: ExitStatus, pid: u32) -> Ended {
     Ended::Exited { code: status.code().unwrap_or_default(), pid }

@@ -20,6 +20,7 @@ mod harness;
 mod limits;
 mod maps;
 mod rules;
+mod signals;
 
 use harness::{trial, until};
 
@@ -27,10 +28,16 @@ pub fn main() {
     if env::var_os(FORGETFUL).is_some() {
         return a_main_that_forgets_serve();
     }
-    serve::<((Work, Meet, Stubborn, Tell), (rules::Prepare, rules::Step, maps::Item))>();
+    serve::<(
+        (Work, Meet, Stubborn, Tell),
+        (rules::Prepare, rules::Step, maps::Item, signals::Ask),
+    )>();
     match env::args().nth(1).as_deref() {
         Some("a-parent-that-dies") => a_parent_that_dies(),
         Some("a-parent-that-prefixes") => return a_parent_that_prefixes(),
+        Some("a-parent-with-signals") => signals::a_parent_with_signals(&[]),
+        Some("a-parent-with-nohup") => signals::a_parent_with_signals(&[Signal::SIGHUP]),
+        Some("a-parent-on-a-terminal") => signals::a_parent_on_a_terminal(),
         _ => {}
     }
     let trials = vec![
@@ -67,6 +74,7 @@ pub fn main() {
         limits::trials(),
         maps::trials(),
         rules::trials(),
+        signals::trials(),
     ]);
     let mut arguments = Arguments::from_args();
     // One after another: each looks for children left behind.

@@ -1,6 +1,7 @@
 //! A parent that is gone: its workers end within two seconds, whatever they do.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 use std::{env, io, process, thread};
@@ -9,7 +10,7 @@ use libtest_mimic::Trial;
 use nix::sys::signal::{Signal, kill, raise};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, close, setsid};
-use process_pool::{Error, Pool};
+use process_pool::{Error, Pool, Process};
 
 use super::harness::{orphans_end, trial, until};
 use super::work::{Act, Work, act, go, memory, pool};
@@ -36,6 +37,7 @@ pub fn main() {
         "bare" => bare(),
         "rest" => rest(),
         "replaced" => replaced(),
+        "removed" => removed(),
         "few" => few(),
         "deaf" => deaf(),
         other => panic!("{other} is no parent"),
@@ -154,6 +156,37 @@ fn replaced() -> ! {
     process::exit(42);
 }
 
+/// Its file is gone, and another program has the name that Linux shows for such a file.
+fn removed() -> ! {
+    let program = env::current_exe().unwrap();
+    let mut shown = program.clone().into_os_string();
+    shown.push(" (deleted)");
+    std::fs::rename(env::args_os().nth(3).unwrap(), &shown).unwrap();
+    // First as it is, then without a file, then with another one in its place.
+    for step in 0..3 {
+        match step {
+            0 => {}
+            1 => std::fs::remove_file(&program).unwrap(),
+            _ => std::fs::rename(&shown, &program).unwrap(),
+        }
+        let (_, pool) = two_workers();
+        assert!(pool.submit(act(1, Act::Count)).result().is_ok());
+        for worker in pool.metrics().workers {
+            let [ours, theirs] = [process::id(), worker.pid.unwrap()].map(name_and_program);
+            assert_eq!(theirs, ours);
+        }
+        pool.shutdown();
+        Process::spawn(act(0, Act::Abort)).unwrap().join().unwrap_err();
+    }
+    process::exit(42);
+}
+
+/// What lists of processes show.
+fn name_and_program(pid: u32) -> [String; 2] {
+    let read = |file| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
+    [read("comm"), read("cmdline").split('\0').next().unwrap().to_owned()]
+}
+
 /// Has descriptors for its workers and no more: none can be replaced while others are used up.
 fn few() -> ! {
     let (seen, pool) = two_workers();
@@ -261,6 +294,22 @@ pub fn trials() -> Vec<Trial> {
             std::fs::remove_file(program).unwrap();
             assert_eq!(parent.unwrap().code(), Some(42));
         }),
+        trial(
+            "the_worker_of_a_program_whose_file_is_gone_is_no_stranger_and_has_its_name",
+            || {
+                let folder = env::temp_dir().join("a-folder");
+                std::fs::create_dir(&folder).unwrap();
+                let [program, stranger] =
+                    ["a-program", "a-stranger"].map(|name| folder.join(name));
+                std::fs::hard_link(env::current_exe().unwrap(), &program).unwrap();
+                std::fs::write(&stranger, "#!/bin/sh\nexit 7\n").unwrap();
+                std::fs::set_permissions(&stranger, PermissionsExt::from_mode(0o755)).unwrap();
+                let parent =
+                    Command::new(&program).args([PROGRAM, "removed"]).arg(stranger).status();
+                std::fs::remove_dir_all(folder).unwrap();
+                assert_eq!(parent.unwrap().code(), Some(42));
+            },
+        ),
         trial("a_parent_that_ignores_its_children_is_told_what_is_known", || {
             ends_well("deaf", "exec env --ignore-signal=CHLD \"$0\" \"$@\";");
         }),
