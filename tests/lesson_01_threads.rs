@@ -1,9 +1,10 @@
 //! Lesson 01: what its screen promises on any machine.
 
 mod common;
+use std::panic;
 use std::time::{Duration, Instant};
 
-use common::{assert_transcript, run};
+use common::{Run, assert_transcript, run};
 
 const LESSON: &str = env!("CARGO_BIN_EXE_lesson-01-threads");
 const SMALL: [&str; 6] = ["--below", "1_000", "--rounds", "2", "--shared", "1001"];
@@ -15,10 +16,39 @@ fn both_threads_start_before_either_finishes() {
 
 #[test]
 fn the_last_chunk_may_be_shorter() {
-    let small =
-        run(LESSON, &[&SMALL[..], &["--chunk", "300", "--wait", "1ms", "--quiet"]].concat());
+    let small = small();
     assert_eq!(small.stderr, "", "--quiet leaves the measurements out");
     assert_transcript("sizes", &[small]);
+}
+
+fn small() -> Run {
+    run(LESSON, &[&SMALL[..], &["--chunk", "300", "--wait", "1ms", "--quiet"]].concat())
+}
+
+/// Those that the snapshot library forgives: all others it sees itself.
+#[test]
+fn no_difference_in_white_space_is_overlooked() {
+    let small = small();
+    let lines = small.stdout.trim_end();
+    for changed in [
+        small.stdout.replace('\n', "\r\n"),
+        format!("{lines}\r\n"),
+        lines.into(),
+        format!("{lines}\n\n"),
+        format!("{lines}\n\n\n\n"),
+        format!("{lines} \n"),
+        format!("{lines}\n\t"),
+    ] {
+        let what = changed.escape_debug().to_string();
+        let changed = Run {
+            command: small.command.clone(),
+            stdout: changed,
+            stderr: String::new(),
+            status: small.status,
+        };
+        let compared = panic::catch_unwind(|| assert_transcript("sizes", &[changed]));
+        assert!(compared.is_err(), "{what}");
+    }
 }
 
 #[test]
