@@ -107,16 +107,19 @@ impl Gil {
         if let (Take::Wait(_), Some(lane)) = (&next, &mut lane) {
             lane.enter(State::WaitForLock);
         }
+        let interval = rules.interval();
         let wake_dropper = loop {
             let waiter = match next {
                 Take::Taken { wake_dropper } => break wake_dropper,
                 Take::Wait(waiter) => waiter,
                 Take::AskAndWait(waiter) => {
                     self.drop_request.store(true, Ordering::Relaxed);
+                    if let Some(lane) = &mut lane {
+                        lane.ask(interval);
+                    }
                     waiter
                 }
             };
-            let interval = rules.interval();
             let (guard, time_out) = self
                 .released
                 .wait_timeout(rules, interval)
@@ -139,7 +142,8 @@ impl Gil {
         }
     }
 
-    /// Releases the lock, waits for the switch if it must, and goes on in the state `next`.
+    /// Releases the lock, waits for the switch if it must, and goes on in the state `next`. Without
+    /// one, a forced wait stays open on the lane: who takes the lock again next leaves no gap.
     fn release(&self, me: ThreadId, mut lane: Option<&mut Lane>, next: Option<State>) {
         let mut record = |state| match (&mut lane, state) {
             (Some(lane), Some(state)) => lane.enter(state),
@@ -161,7 +165,9 @@ impl Gil {
         }
         if forced {
             self.wait_for_switch(me);
-            record(next);
+            if next.is_some() {
+                record(next);
+            }
         }
     }
 
@@ -298,6 +304,9 @@ impl<'a> Token<'a> {
 impl Drop for Token<'_> {
     fn drop(&mut self) {
         self.release(None);
+        if let Some(lane) = &mut self.lane {
+            lane.leave();
+        }
     }
 }
 
@@ -441,6 +450,39 @@ mod tests {
                     vec![State::WaitForLock, State::Run]
                 ]
             );
+        });
+    }
+
+    #[test]
+    fn who_gives_way_waits_on_its_lane_without_a_gap_and_says_when_it_asks() {
+        ends(|| {
+            let interval = Duration::from_micros(100);
+            let gil = Gil::with(Settings { interval, ..Settings::default() });
+            let timeline = Timeline::new();
+            thread::scope(|scope| {
+                for name in ["A", "B"] {
+                    let (gil, mut lane) = (&gil, timeline.lane("test", name));
+                    scope.spawn(move || {
+                        let mut token = gil.acquire_on(&mut lane);
+                        while gil.switches() < 10 {
+                            token.check_point();
+                        }
+                    });
+                }
+            });
+            let (threads, requests) = (timeline.threads(), timeline.requests());
+            for (place, thread) in threads.iter().enumerate() {
+                for spans in thread.spans.windows(2) {
+                    let gap =
+                        spans[0].state == State::ForcedWait && spans[0].end < spans[1].start;
+                    assert!(!gap, "{spans:?}");
+                }
+                let forced = thread.spans.iter().filter(|span| span.state == State::ForcedWait);
+                let asked = requests.iter().filter(|request| request.by != place).count();
+                assert!(forced.count() <= asked, "nobody gives way unasked");
+            }
+            assert!(requests.iter().all(|request| request.interval == interval));
+            assert!(requests.len() >= 4, "{requests:?}");
         });
     }
 }

@@ -110,6 +110,7 @@ impl Engine {
         for (number, process) in scenario.processes.iter().enumerate() {
             let lock = process.lock.as_ref();
             let rules = lock.copied().map(Rules::new);
+            let interval = rules.as_ref().map_or(Duration::ZERO, Rules::interval);
             let ticks = match lock.map(|lock| lock.check_points) {
                 Some(CheckPoints::Ticks(ticks)) => u64::from(ticks.max(1)),
                 _ => 0,
@@ -135,10 +136,11 @@ impl Engine {
                     process_name: process.name.clone(),
                     name: thread.name.clone(),
                     locks: lock.is_some(),
+                    interval,
                 });
             }
             processes.push(Process {
-                interval: rules.as_ref().map_or(0, |rules| nanos(rules.interval())),
+                interval: nanos(interval),
                 rules,
                 ticks,
                 sleepers: Vec::new(),

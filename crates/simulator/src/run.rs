@@ -23,6 +23,8 @@ pub(crate) struct Named {
     pub name: String,
     /// Whether its process has a lock.
     pub locks: bool,
+    /// How long it waits for the lock until it asks.
+    pub interval: Duration,
 }
 
 /// One thing that a thread did, or that happened to it.
@@ -141,7 +143,8 @@ impl Run {
                     pen.draw(at, pen.state.filter(|_| holds));
                 }
                 What::Resume => pen.draw(at, pen.lifted),
-                What::Ask | What::Signal | What::Read(_) | What::Write(_) => {}
+                What::Ask => pen.lane.push_request(at, self.threads[event.thread].interval),
+                What::Signal | What::Read(_) | What::Write(_) => {}
             }
         }
         pens.into_iter().for_each(|mut pen| pen.draw(self.end, None));

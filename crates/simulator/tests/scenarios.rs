@@ -8,7 +8,7 @@ use simulator::{
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
-use timeline::State;
+use timeline::{Request, State};
 
 const GIL: Option<Settings> = Some(Settings {
     interval: Duration::from_millis(5),
@@ -196,7 +196,16 @@ fn under_one_lock_two_computations_take_the_sum_without_it_the_longer() {
     // Each hand-over costs the holder the rest of its loop, at most 100 ns.
     let locked = promptly(2, GIL, &threads);
     assert_eq!(locked.end, ms(50));
-    assert_eq!(locked.timeline().peak(State::Run), 1);
+    let timeline = locked.timeline();
+    assert_eq!(timeline.peak(State::Run), 1);
+    let asked: Vec<_> = locked.events.iter().filter(|event| event.what == What::Ask).collect();
+    assert!(asked.len() > 4, "{locked}");
+    let requests = asked.iter().map(|event| Request {
+        by: event.thread,
+        at: ns(event.at),
+        interval: ms(5),
+    });
+    assert_eq!(timeline.requests(), requests.collect::<Vec<_>>());
     assert_eq!(promptly(2, None, &threads).end, ms(30));
 }
 

@@ -92,10 +92,26 @@ pub struct Thread {
 }
 
 impl Thread {
-    /// How pictures and tables call it.
+    /// How pictures and tables call it: in one line, without anything that a terminal obeys, that
+    /// turns the line round or that XML forbids.
     fn label(&self) -> String {
-        format!("{} {}", self.process, self.name)
+        let bad = |c: char| {
+            let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+            c.is_control() || turns || matches!(c, '\u{fffe}' | '\u{ffff}')
+        };
+        format!("{} {}", self.process, self.name).replace(bad, "\u{fffd}")
     }
+}
+
+/// A thread that waited for the lock asked for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Request {
+    /// Who asked, as a place in [`Timeline::threads`].
+    pub by: usize,
+    /// When.
+    pub at: Duration,
+    /// How long it had waited before, while the lock stayed where it was.
+    pub interval: Duration,
 }
 
 /// A collection of spans, and the origin of their times.
@@ -111,6 +127,8 @@ pub struct Timeline {
 #[derive(Debug, Clone, Default)]
 struct Recorded {
     threads: Vec<Thread>,
+    /// Lane by lane.
+    requests: Vec<Request>,
     /// None: to be derived from the turns.
     hand_overs: Option<Vec<HandOver>>,
 }
@@ -138,6 +156,7 @@ impl Timeline {
             timeline: self.clone(),
             thread: threads.len() - 1,
             spans: Vec::new(),
+            requests: Vec::new(),
             open: None,
         }
     }
@@ -148,6 +167,14 @@ impl Timeline {
     #[must_use]
     pub fn threads(&self) -> Vec<Thread> {
         self.lock().threads.clone()
+    }
+
+    /// Every time a thread asked for the lock, in order of time.
+    ///
+    /// As its spans, the requests of a thread are here when its lane is dropped.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Request> {
+        self.lock().requests()
     }
 
     /// The greatest number of threads that were in `state` at the same time.
@@ -180,6 +207,12 @@ impl Timeline {
 }
 
 impl Recorded {
+    fn requests(&self) -> Vec<Request> {
+        let mut requests = self.requests.clone();
+        requests.sort_by_key(|request| request.at);
+        requests
+    }
+
     /// When the last span ends; zero where there is none.
     fn end(&self) -> Duration {
         let last = self.threads.iter().filter_map(|thread| thread.spans.last());
@@ -197,13 +230,14 @@ impl Default for Timeline {
 ///
 /// A lane belongs to whoever records, shares nothing, and hands its spans over when it is
 /// dropped: an event costs a look at the clock and a push to a `Vec`, never a lock. Times come
-/// from one clock: either [`enter`](Lane::enter) and [`leave`](Lane::leave), or
-/// [`push`](Lane::push).
+/// from one clock: either [`enter`](Lane::enter), [`leave`](Lane::leave) and [`ask`](Lane::ask),
+/// or [`push`](Lane::push) and [`push_request`](Lane::push_request).
 #[derive(Debug)]
 pub struct Lane {
     timeline: Timeline,
     thread: usize,
     spans: Vec<Span>,
+    requests: Vec<Request>,
     open: Option<(State, Duration)>,
 }
 
@@ -235,6 +269,16 @@ impl Lane {
         self.spans.push(span);
     }
 
+    /// Notes that the thread asks for the lock, which stayed where it was for `interval`.
+    pub fn ask(&mut self, interval: Duration) {
+        self.push_request(self.timeline.origin.elapsed(), interval);
+    }
+
+    /// As [`ask`](Lane::ask), with the time of another clock.
+    pub fn push_request(&mut self, at: Duration, interval: Duration) {
+        self.requests.push(Request { by: self.thread, at, interval });
+    }
+
     fn close(&mut self, now: Duration) {
         if let Some((state, start)) = self.open.take() {
             self.push(Span { state, start, end: now });
@@ -245,7 +289,9 @@ impl Lane {
 impl Drop for Lane {
     fn drop(&mut self) {
         self.leave();
-        self.timeline.lock().threads[self.thread].spans = std::mem::take(&mut self.spans);
+        let mut recorded = self.timeline.lock();
+        recorded.threads[self.thread].spans = std::mem::take(&mut self.spans);
+        recorded.requests.append(&mut self.requests);
     }
 }
 

@@ -222,6 +222,20 @@ mod tests {
     }
 
     #[test]
+    fn a_picture_is_well_formed_whatever_a_name_holds() {
+        let all = ('\0'..='\u{ffff}').chain(['\u{10fffe}', '😀']);
+        let timeline = Timeline::new();
+        for c in all {
+            let (start, end) = (Duration::ZERO, Duration::from_millis(1));
+            let mut lane = timeline.lane("a", &format!("<{c}]]>&amp;{c}"));
+            lane.push(Span { state: State::Run, start, end });
+        }
+        let svg = timeline.svg();
+        assert!(!svg.contains(|c: char| c.is_control() && c != '\n'));
+        roxmltree::Document::parse(&svg).unwrap();
+    }
+
+    #[test]
     fn what_took_no_time_is_no_picture() {
         let timeline = Timeline::new();
         assert_eq!(timeline.svg(), "");

@@ -54,8 +54,10 @@ fn glyph(state: State) -> char {
 }
 
 fn bar(spans: &[Span], total: Duration, columns: u16) -> String {
-    let columns = u32::from(columns);
-    let edge = |column: u32| total * column / columns;
+    let edge = |column: u16| {
+        let nanos = total.as_nanos() * u128::from(column) / u128::from(columns);
+        Duration::from_nanos_u128(nanos)
+    };
     (0..columns)
         .map(|column| {
             let (start, end) = (edge(column), edge(column + 1));
@@ -93,11 +95,12 @@ fn axis(total: Duration, columns: u16) -> String {
 
 /// The shortest round time, 1, 2 or 5 times a power of ten, of which at most `most` fit.
 pub(crate) fn step_for(total: Duration, most: f64) -> Duration {
-    let steps = (0..).flat_map(|power| [1, 2, 5].map(|n| n * 10_u64.pow(power)));
+    let longest = Duration::MAX.as_nanos();
+    let steps = (3..).flat_map(|power| [1, 2, 5].map(|n| n * 10_u128.pow(power)));
     steps
-        .map(Duration::from_micros)
+        .map(|nanos| Duration::from_nanos_u128(nanos.min(longest)))
         .find(|step| total.div_duration_f64(*step) <= most)
-        .expect("steps grow until one is long enough")
+        .expect("the longest time of all fits once")
 }
 
 /// The multiples of `step` before the end, in words.
@@ -105,14 +108,16 @@ pub(crate) fn marks(
     step: Duration,
     total: Duration,
 ) -> impl Iterator<Item = (Duration, String)> {
-    (0..).map(move |n| step * n).take_while(move |mark| *mark < total).map(move |mark| {
-        let label = match step.as_micros() {
-            1_000_000.. => format!("{} s", mark.as_secs()),
-            1_000.. => format!("{} ms", mark.as_millis()),
-            _ => format!("{} µs", mark.as_micros()),
-        };
-        (mark, label)
-    })
+    (0..).map_while(move |n| step.checked_mul(n)).take_while(move |mark| *mark < total).map(
+        move |mark| {
+            let label = match step.as_micros() {
+                1_000_000.. => format!("{} s", mark.as_secs()),
+                1_000.. => format!("{} ms", mark.as_millis()),
+                _ => format!("{} µs", mark.as_micros()),
+            };
+            (mark, label)
+        },
+    )
 }
 
 fn legend(threads: &[Thread]) -> String {
@@ -229,6 +234,44 @@ web server ───────────────────────
         }
         let narrow = timeline.text(0);
         assert_eq!(narrow.lines().next(), Some("process 12 worker 34 █××░──▓▓▓▓"));
+    }
+
+    #[test]
+    fn a_picture_may_last_for_a_moment_or_for_ever() {
+        for (total, first, last) in [
+            (Duration::from_nanos(1), "|0 µs", "█"),
+            (Duration::from_secs(u64::MAX), "|0 s", "█"),
+            (Duration::MAX, "|0 s", "█"),
+        ] {
+            let timeline = Timeline::new();
+            let mut lane = timeline.lane("p", "A");
+            lane.push(Span { state: State::Run, start: Duration::ZERO, end: total });
+            lane.push(Span { state: State::Run, start: total, end: total });
+            drop(lane);
+            for width in [0, 80, u16::MAX] {
+                let text = timeline.text(width);
+                let lines: Vec<_> = text.lines().collect();
+                assert!(lines[0].ends_with(last), "{total:?}: {}", lines[0]);
+                assert!(lines[1].trim_start().starts_with(first), "{total:?}: {}", lines[1]);
+            }
+            assert_eq!(timeline.shares()[0].has, total);
+            assert!(timeline.shares_text().contains(" 100.0 % "));
+            roxmltree::Document::parse(&timeline.svg()).unwrap();
+        }
+    }
+
+    #[test]
+    fn no_name_gives_an_order_to_the_terminal_or_takes_a_second_line() {
+        let names =
+            "a\u{1b}[31mb\0c\r\n\td\u{7f}e\u{9b}f\u{85}g\u{202e}h\u{2066}i\u{2028}j\u{200f}k";
+        let timeline = timeline(&[(names, "é ☃ 😀", &[(RUN, 1)])]);
+        let clean = "a\u{fffd}[31mb\u{fffd}c\u{fffd}\u{fffd}\u{fffd}d\u{fffd}e\u{fffd}f\u{fffd}g\u{fffd}h\u{fffd}i\u{fffd}j\u{fffd}k é ☃ 😀";
+        let (text, shares) = (timeline.text(80), timeline.shares_text());
+        assert_eq!((text.lines().count(), shares.lines().count()), (3, 2));
+        for text in [text, shares] {
+            assert!(text.contains(clean), "{text:?}");
+            assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+        }
     }
 
     #[test]
