@@ -82,7 +82,8 @@ fn get_trusting(
         }
         redirects += 1;
     };
-    let cause = in_words(&error, &at, time_outs);
+    // Some of it may be the words of the other side.
+    let cause = in_words(&error, &at, time_outs).replace(char::is_control, "\u{fffd}");
     let asked = url.escape_debug();
     let line = match redirects {
         0 => format!("{asked}: {cause}"),

@@ -105,9 +105,9 @@ impl Table {
         Self { bars, ..self }
     }
 
-    /// Adds a row below the others.
+    /// Adds a row below the others. What a terminal would obey in the label is replaced.
     pub fn row(&mut self, label: impl Into<String>, measurement: Measurement) {
-        let mut label = label.into();
+        let mut label = label.into().replace(char::is_control, "\u{fffd}");
         if let Some((end, _)) = label.char_indices().nth(LABEL) {
             label.truncate(end);
         }
@@ -247,6 +247,14 @@ nothing                   43 us     40 us    0.00
         for line in table.to_string().lines() {
             assert!(line.chars().count() <= 80, "{line}");
         }
+    }
+
+    #[test]
+    fn no_label_gives_an_order_to_the_terminal_or_takes_a_second_line() {
+        let mut table = Table::default();
+        table.row("a\u{1b}[31mb\0c\n\u{9b}d", took(0, 0));
+        let line = "a\u{fffd}[31mb\u{fffd}c\u{fffd}\u{fffd}d ";
+        assert!(table.to_string().lines().nth(1).unwrap().starts_with(line), "{table}");
     }
 
     #[test]

@@ -102,7 +102,7 @@ impl Recorded {
         match interval {
             None => json!({}),
             Some(interval) if asked > 0 => json!({ "interval": interval, "asked": asked }),
-            Some(interval) => json!({ "interval": interval, "asked by": by.join(", ") }),
+            Some(interval) => json!({ "interval": interval, "asked_by": by.join(", ") }),
         }
     }
 }
@@ -303,7 +303,7 @@ mod tests {
         let args: Vec<_> =
             events.iter().filter(|event| event["ph"] == "X").map(|e| &e["args"]).collect();
         let asked = |times: u64| json!({ "interval": "5µs", "asked": times });
-        let turn = json!({ "interval": "5µs", "asked by": "B, C" });
+        let turn = json!({ "interval": "5µs", "asked_by": "B, C" });
         let nothing = json!({});
         assert_eq!(args, [&turn, &nothing, &asked(2), &nothing, &asked(1), &nothing]);
     }
