@@ -26,6 +26,14 @@ fn one_worker_is_replaced_before_the_next_task() {
     assert!(lonely.stdout.contains("task 2: worker killed by SIGKILL\n   task 3: 499 500\n"));
 }
 
+#[cfg(unix)]
+#[test]
+fn who_starts_it_may_ignore_their_children() {
+    let ignores = ["-c", "trap '' CHLD; exec \"$0\" \"$@\"", LESSON];
+    let [ignored, well] = [run("sh", &[&ignores[..], &SMALL].concat()), run(LESSON, &SMALL)];
+    assert_eq!((ignored.status, ignored.stdout), (well.status, well.stdout));
+}
+
 #[test]
 fn bad_arguments_are_named_in_one_line() {
     let errors = [
@@ -49,7 +57,7 @@ mod ends {
     use std::thread;
     use std::time::Duration;
 
-    use nix::sys::signal::{Signal, kill};
+    use nix::sys::signal::{SigSet, Signal, kill};
     use nix::unistd::Pid;
 
     use super::LESSON;
@@ -69,7 +77,11 @@ mod ends {
 
     /// Starts the lesson, and waits until both of its first processes run.
     fn started() -> (Child, BufReader<impl Read>, BufReader<impl Read>) {
-        let mut lesson = Command::new(LESSON)
+        started_by(Command::new(LESSON))
+    }
+
+    fn started_by(mut command: Command) -> (Child, BufReader<impl Read>, BufReader<impl Read>) {
+        let mut lesson = command
             .args(["--wait", "60s"])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -102,6 +114,21 @@ mod ends {
     fn ctrl_c_ends_the_lesson_and_its_processes() {
         in_time(|| {
             let (mut lesson, stdout, stderr) = started();
+            signal(&lesson, Signal::SIGINT);
+            assert_eq!(lesson.wait().expect("our child").code(), Some(130));
+            assert_eq!((rest(stdout).as_str(), rest(stderr).as_str()), ("", "interrupted\n"));
+        });
+    }
+
+    /// As a job that a script starts in the background, and as the child of a program that waits
+    /// for its own signals.
+    #[test]
+    fn ctrl_c_ends_a_lesson_that_was_started_with_it_ignored_and_blocked() {
+        in_time(|| {
+            SigSet::all().thread_block().expect("every mask can be set");
+            let mut ignores = Command::new("sh");
+            ignores.args(["-c", "trap '' INT; exec \"$0\" \"$@\"", LESSON]);
+            let (mut lesson, stdout, stderr) = started_by(ignores);
             signal(&lesson, Signal::SIGINT);
             assert_eq!(lesson.wait().expect("our child").code(), Some(130));
             assert_eq!((rest(stdout).as_str(), rest(stderr).as_str()), ("", "interrupted\n"));

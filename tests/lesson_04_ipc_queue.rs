@@ -43,6 +43,14 @@ fn a_part_of_the_memory_may_be_empty() {
     assert!(few.status.success() && few.stdout.contains("what they wrote: 1\n"), "{few}");
 }
 
+#[cfg(unix)]
+#[test]
+fn who_starts_it_may_ignore_their_children() {
+    let ignores = ["-c", "trap '' CHLD; exec \"$0\" \"$@\"", LESSON];
+    let [ignored, well] = [run("sh", &[&ignores[..], &QUIET].concat()), run(LESSON, &QUIET)];
+    assert_eq!((ignored.status, ignored.stdout), (well.status, well.stdout));
+}
+
 #[test]
 fn bad_arguments_are_named_in_one_line() {
     let errors = [

@@ -102,6 +102,15 @@ impl Task for Half {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn who_starts_it_may_ignore_their_children() {
+    let ignores = ["-c", "trap '' CHLD; exec \"$0\" \"$@\"", LESSON];
+    let [ignored, well] =
+        [run("sh", &[&ignores[..], &["--quiet"]].concat()), run(LESSON, &["--quiet"])];
+    assert_eq!((ignored.status, ignored.stdout), (well.status, well.stdout));
+}
+
 #[test]
 fn bad_arguments_are_named_in_one_line() {
     let errors = [

@@ -36,6 +36,17 @@ fn no_loop_is_given_up_before_its_time_out() {
     assert!(start.elapsed() >= loops_and_models * Duration::from_millis(150), "{long}");
 }
 
+#[cfg(unix)]
+#[test]
+fn who_starts_it_may_ignore_their_children() {
+    let ignores = ["-c", "trap '' CHLD; exec \"$0\" \"$@\"", LESSON];
+    let [ignored, well] = [
+        run("sh", &[&ignores[..], &["--time-out", "10ms"]].concat()),
+        run(LESSON, &["--time-out", "10ms"]),
+    ];
+    assert_eq!((ignored.status, ignored.stdout), (well.status, well.stdout));
+}
+
 #[test]
 fn bad_arguments_are_named_in_one_line() {
     let errors = [

@@ -6,6 +6,10 @@
 //!   [`Output::measured`] to stderr.
 //! - Ctrl-C ends the program at once with status 130. A reader that goes away (`| head`)
 //!   ends it quietly.
+//! - What whoever starts the program does with its own signals changes nothing: none is blocked
+//!   here, SIGCHLD has its default (else nobody could tell how a process has ended), and SIGINT
+//!   ends the program, though shells start what a script has in the background with it ignored.
+//!   The other signals that were ignored stay so: `nohup` does that.
 
 use std::any::TypeId;
 use std::env;
@@ -20,6 +24,8 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Arg, Command};
+
+mod inherited;
 
 /// Exit status of a program that could not do its work.
 pub const FAILED: i32 = 1;
@@ -80,10 +86,13 @@ pub fn refuse(error: impl Display) -> ! {
     process::exit(BAD_ARGUMENTS);
 }
 
-/// Reads the command line, and makes Ctrl-C and a closed stdout end the program in good order.
+/// Reads the command line, and makes Ctrl-C and a closed stdout end the program in good order. To
+/// be called before the first thread and the first process are started.
 ///
 /// Never returns when the arguments are bad or ask for help.
 pub fn parse<Args: clap::Parser>() -> Args {
+    // Before there is a thread: it would inherit which signals are blocked.
+    inherited::put_right();
     end_in_good_order_when_stdout_fails();
     end_at_once_on_ctrl_c();
     read::<Args>(env::args_os()).unwrap_or_else(|error| {
