@@ -107,7 +107,6 @@ impl Gil {
         if let (Take::Wait(_), Some(lane)) = (&next, &mut lane) {
             lane.enter(State::WaitForLock);
         }
-        let interval = rules.interval();
         let wake_dropper = loop {
             let waiter = match next {
                 Take::Taken { wake_dropper } => break wake_dropper,
@@ -115,11 +114,12 @@ impl Gil {
                 Take::AskAndWait(waiter) => {
                     self.drop_request.store(true, Ordering::Relaxed);
                     if let Some(lane) = &mut lane {
-                        lane.ask(interval);
+                        lane.ask(rules.interval());
                     }
                     waiter
                 }
             };
+            let interval = rules.interval();
             let (guard, time_out) = self
                 .released
                 .wait_timeout(rules, interval)

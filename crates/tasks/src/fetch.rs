@@ -633,6 +633,8 @@ mod tests {
     fn a_text_has_as_many_characters_as_requests_counts() {
         let answer = success("content-type: text/plain; charset=utf-16\r\n", b"\xff\xfeh\0i\0");
         assert_eq!(outcome(&answer), "2");
+        // A body that is no UTF-8, where nothing says what it is.
+        assert_eq!(outcome(&success("", b"caf\xe9")), "4");
 
         // What requests 2.34.2 says on Python 3.11.
         let rows: &[(&str, &[u8], usize)] = &[

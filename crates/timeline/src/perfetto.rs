@@ -1,6 +1,5 @@
 use crate::{Recorded, Request, Span, State, Thread, Timeline};
 use serde_json::{Value, json};
-use std::fmt;
 use std::io::{self, BufWriter, Write};
 use std::time::Duration;
 
@@ -14,9 +13,11 @@ impl Timeline {
     /// of its wait say after which interval and how often, and those of the turn that it wanted
     /// to end say who asked.
     ///
-    /// Times are microseconds with the nanoseconds behind the point, each exact: spans that touch
-    /// do so in the file. What is later than 292 years is written as that, which is where the
-    /// nanoseconds of the viewers end.
+    /// Times are microseconds with eighths, each rounded down. Viewers add a start and a length
+    /// as floating point numbers: eighths are the finest parts that are exact there and a whole
+    /// number of nanoseconds, so that spans that touch do so in every viewer. Nanoseconds, of
+    /// which the sum can be too long by the last bit, would overlap in some. What is later than
+    /// 292 years is written as that, which is where the clocks of the viewers end.
     ///
     /// # Errors
     ///
@@ -25,7 +26,7 @@ impl Timeline {
         let mut out = BufWriter::new(out);
         out.write_all(b"{\"displayTimeUnit\":\"ns\",\"traceEvents\":[")?;
         let mut separator = "\n";
-        let mut write = |event: fmt::Arguments<'_>| {
+        let mut write = |event: Value| {
             write!(out, "{separator}{event}")?;
             separator = ",\n";
             io::Result::Ok(())
@@ -40,36 +41,40 @@ impl Timeline {
             pids.push(pid);
             if known.is_none() {
                 processes.push(process);
-                write(format_args!("{}", metadata("process_name", pid, tid, process)))?;
+                write(metadata("process_name", pid, tid, process))?;
             }
-            write(format_args!("{}", metadata("thread_name", pid, tid, name)))?;
+            write(metadata("thread_name", pid, tid, name))?;
             for span in spans {
-                let (state, start) = (json!(span.state.name()), nanos(span.start));
-                let (ts, dur) = (Micros(start), Micros(nanos(span.end) - start));
-                let args = recorded.arguments(tid - 1, span, &requests);
-                // A number of `serde_json` would round its last digits.
-                write(format_args!(
-                    r#"{{"ph":"X","name":{state},"pid":{pid},"tid":{tid},"ts":{ts},"dur":{dur},"args":{args}}}"#
-                ))?;
+                let (start, end) = (eighths(span.start), eighths(span.end));
+                let mut event = json!({
+                    "ph": "X", "name": span.state.name(), "pid": pid, "tid": tid,
+                    "ts": micros(start), "dur": micros(end - start),
+                });
+                if let Some(args) = recorded.arguments(tid - 1, span, &requests) {
+                    event["args"] = args;
+                }
+                write(event)?;
             }
         }
         for (hand_over, id) in recorded.hand_overs().iter().zip(1_usize..) {
             // A flow starts inside the slice of the turn. The end of a slice is outside, and a
-            // turn without a length has nothing but its start.
+            // turn within an eighth has nothing but its start.
             let spans = &recorded.threads[hand_over.from].spans;
             let over = spans.partition_point(|span| span.end <= hand_over.given);
             let turn = spans[..over].iter().rfind(|span| span.state == State::Run);
-            let given = nanos(hand_over.given).saturating_sub(1);
-            let given = turn.map_or(given, |turn| given.max(nanos(turn.start)));
+            let given = eighths(hand_over.given).saturating_sub(1);
+            let given = turn.map_or(given, |turn| given.max(eighths(turn.start)));
             for (phase, thread, at) in
-                [("s", hand_over.from, given), ("f", hand_over.to, nanos(hand_over.at))]
+                [("s", hand_over.from, given), ("f", hand_over.to, eighths(hand_over.at))]
             {
-                let (pid, tid, ts) = (pids[thread], thread + 1, Micros(at));
-                // The number in hexadecimal text, as Chrome itself writes it: some readers take no
-                // numbers. "bp": to the slice that begins here, not to the one before it.
-                write(format_args!(
-                    r#"{{"ph":"{phase}","name":"hand-over","cat":"lock","id":"{id:#x}","pid":{pid},"tid":{tid},"ts":{ts},"bp":"e"}}"#
-                ))?;
+                write(json!({
+                    "ph": phase, "name": "hand-over", "cat": "lock",
+                    // In hexadecimal text, as Chrome itself writes it: some readers take no numbers.
+                    "id": format!("{id:#x}"),
+                    "pid": pids[thread], "tid": thread + 1, "ts": micros(at),
+                    // To the slice that begins here, not to the one before it.
+                    "bp": "e",
+                }))?;
             }
         }
         out.write_all(b"\n]}\n")?;
@@ -79,7 +84,7 @@ impl Timeline {
 
 impl Recorded {
     /// What is known of a span of this thread besides its times.
-    fn arguments(&self, thread: usize, span: &Span, requests: &[Request]) -> Value {
+    fn arguments(&self, thread: usize, span: &Span, requests: &[Request]) -> Option<Value> {
         let process = |thread: usize| &self.threads[thread].process;
         // A request at the very start of a turn was one to the turn before it.
         let after = requests.partition_point(|request| request.at <= span.start);
@@ -99,11 +104,11 @@ impl Recorded {
             }
             interval.get_or_insert(format!("{:?}", request.interval));
         }
-        match interval {
-            None => json!({}),
-            Some(interval) if asked > 0 => json!({ "interval": interval, "asked": asked }),
-            Some(interval) => json!({ "interval": interval, "asked_by": by.join(", ") }),
-        }
+        let interval = interval?;
+        Some(match asked {
+            0 => json!({ "interval": interval, "asked_by": by.join(", ") }),
+            _ => json!({ "interval": interval, "asked": asked }),
+        })
     }
 }
 
@@ -111,22 +116,14 @@ fn metadata(kind: &str, pid: usize, tid: usize, name: &str) -> Value {
     json!({ "ph": "M", "name": kind, "pid": pid, "tid": tid, "args": { "name": name } })
 }
 
-fn nanos(time: Duration) -> u64 {
-    let most = i64::MAX.unsigned_abs();
-    u64::try_from(time.as_nanos()).map_or(most, |nanos| nanos.min(most))
+/// Eighths of a microsecond, at most as many as there are nanoseconds for in an `i64`.
+fn eighths(time: Duration) -> u64 {
+    let nanos = time.as_nanos().min(i64::MAX.unsigned_abs().into());
+    u64::try_from(nanos / 125).expect("it fits before the division")
 }
 
-/// Nanoseconds, written as microseconds.
-struct Micros(u64);
-
-impl fmt::Display for Micros {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0 / 1_000)?;
-        match self.0 % 1_000 {
-            0 => Ok(()),
-            nanos => write!(f, ".{nanos:03}"),
-        }
-    }
+fn micros(eighths: u64) -> f64 {
+    eighths as f64 / 8.0
 }
 
 #[cfg(test)]
@@ -148,9 +145,9 @@ mod tests {
 
     /// A time of an event, in nanoseconds.
     fn time(event: &Value, key: &str) -> u64 {
-        let text = event[key].to_string();
-        let (micros, nanos) = text.split_once('.').unwrap_or((&text, "0"));
-        format!("{micros}{nanos:0<3}").parse().unwrap()
+        let nanos = event[key].as_f64().unwrap() * 1_000.0;
+        assert!(nanos.fract() == 0.0, "{event}");
+        Duration::from_secs_f64(nanos).as_secs()
     }
 
     /// Checks what viewers ask of the format, and returns the number of spans per thread name.
@@ -234,52 +231,60 @@ mod tests {
     }
 
     #[test]
-    fn times_are_exact_and_what_touches_does_so_in_the_file() {
+    fn what_touches_does_so_however_a_viewer_adds() {
         let timeline = Timeline::new();
         let mut lane = timeline.lane("p", "A");
-        // The third is where a count of nanoseconds begins to need more than a double holds.
-        let ends = [0, 1, 1_999, 2_001, 5_000_000_999, 9_007_199_254_740_993, u64::MAX / 4];
-        for ends in ends.windows(2) {
-            push(&mut lane, State::Run, ends[0], ends[1]);
+        let mut random = 1_u64;
+        let mut start = 0;
+        for _ in 0..10_000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let end = start + (random >> (28 + random % 36));
+            push(&mut lane, State::Run, start, end);
+            start = end;
         }
+        assert!(start > 3_600_000_000_000, "it lasts for an hour");
         drop(lane);
-        let expected = [
-            ("0", "0.001"),
-            ("0.001", "1.998"),
-            ("1.999", "0.002"),
-            ("2.001", "4999998.998"),
-            ("5000000.999", "9007194254739.994"),
-            ("9007199254740.993", "4602678819172646.910"),
-        ];
-        assert_eq!(times(&timeline), expected.map(|(ts, dur)| (ts.into(), dur.into())));
-    }
-
-    /// When the spans begin and how long they are, digit by digit as it is written.
-    fn times(timeline: &Timeline) -> Vec<(String, String)> {
-        let mut json = Vec::new();
-        timeline.write_perfetto(&mut json).unwrap();
-        let json = String::from_utf8(json).unwrap();
-        let number = |line: &str, key: &str| {
-            let (_, rest) = line.split_once(&format!("\"{key}\":")).unwrap();
-            rest.split(',').next().unwrap().to_owned()
-        };
-        let spans = json.lines().filter(|line| line.contains(r#""ph":"X""#));
-        spans.map(|line| (number(line, "ts"), number(line, "dur"))).collect()
+        let events = written(&timeline);
+        validated(&events);
+        for events in events[2..].windows(2) {
+            let number = |event: &Value, key: &str| event[key].as_f64().unwrap();
+            let end = number(&events[0], "ts") + number(&events[0], "dur");
+            assert!(end == number(&events[1], "ts"), "{events:?}");
+            assert_eq!(
+                time(&events[0], "ts") + time(&events[0], "dur"),
+                time(&events[1], "ts")
+            );
+        }
     }
 
     #[test]
-    fn a_span_without_an_end_is_written() {
+    fn times_are_eighths_of_a_microsecond_and_may_last_for_ever() {
         let timeline = Timeline::new();
         let mut lane = timeline.lane("p", "A");
-        let (start, end) = (Duration::from_nanos(1), Duration::MAX);
-        lane.push(Span { state: State::Run, start, end });
-        lane.push(Span { state: State::Io, start: end, end });
+        push(&mut lane, State::Run, 0, 1_999);
+        push(&mut lane, State::Io, 1_999, 2_001);
+        push(&mut lane, State::Run, 2_001, 5_000_000_999);
+        let (start, end) = (Duration::from_nanos(5_000_000_999), Duration::MAX);
+        lane.push(Span { state: State::Io, start, end });
+        lane.push(Span { state: State::Run, start: end, end });
         drop(lane);
-        let at = end;
-        timeline.set_hand_overs(vec![HandOver { from: 0, to: 0, given: end, at }]);
-        assert_eq!(written(&timeline).len(), 6, "it is JSON");
-        let expected = [("0.001", "9223372036854775.806"), ("9223372036854775.807", "0")];
-        assert_eq!(times(&timeline), expected.map(|(ts, dur)| (ts.into(), dur.into())));
+        timeline.set_hand_overs(vec![HandOver { from: 0, to: 0, given: end, at: end }]);
+        let number = |event: &Value, key: &str| event[key].as_f64();
+        let events = written(&timeline);
+        let times: Vec<_> =
+            events[2..].iter().map(|e| (number(e, "ts").unwrap(), number(e, "dur"))).collect();
+        assert_eq!(
+            times,
+            [
+                (0.0, Some(1.875)),
+                (1.875, Some(0.125)),
+                (2.0, Some(4_999_998.875)),
+                (5_000_000.875, Some(9_223_372_031_854_774.875)),
+                (9_223_372_036_854_775.75, Some(0.0)),
+                (9_223_372_036_854_775.75, None),
+                (9_223_372_036_854_775.75, None),
+            ]
+        );
     }
 
     #[test]
@@ -304,7 +309,7 @@ mod tests {
             events.iter().filter(|event| event["ph"] == "X").map(|e| &e["args"]).collect();
         let asked = |times: u64| json!({ "interval": "5µs", "asked": times });
         let turn = json!({ "interval": "5µs", "asked_by": "B, C" });
-        let nothing = json!({});
+        let nothing = Value::Null;
         assert_eq!(args, [&turn, &nothing, &asked(2), &nothing, &asked(1), &nothing]);
     }
 
@@ -336,12 +341,12 @@ mod tests {
             events.iter().filter(|event| event["name"] == "hand-over").collect();
         let at = |flow: &Value| (flow["tid"].as_u64().unwrap(), time(flow, "ts"));
         let at: Vec<_> = flows.iter().map(|flow| at(flow)).collect();
-        assert_eq!(at, [(1, 4_999), (2, 6_000)]);
+        assert_eq!(at, [(1, 4_875), (2, 6_000)]);
     }
 
     #[test]
     fn the_flow_of_a_turn_without_a_length_starts_in_its_own_slice() {
-        for (end, given) in [(5_200, 5_200), (5_201, 5_200), (5_700, 5_699)] {
+        for (end, given) in [(5_200, 5_125), (5_249, 5_125), (5_700, 5_500)] {
             let timeline = Timeline::new();
             let mut a = timeline.lane("p", "A");
             push(&mut a, State::Run, 0, 2_000);
@@ -398,7 +403,7 @@ mod tests {
         let flow = |kind| {
             of(kind).map(|event| (event.id.as_deref(), event.tid, event.ts)).collect::<Vec<_>>()
         };
-        assert_eq!(flow(TraceEventType::FlowStart), [(Some("0x1"), 1, 4.999)]);
+        assert_eq!(flow(TraceEventType::FlowStart), [(Some("0x1"), 1, 4.875)]);
         assert_eq!(flow(TraceEventType::FlowEnd), [(Some("0x1"), 3, 7.0)]);
     }
 
