@@ -29,6 +29,9 @@ const WIDEST: u32 = 1024;
 /// to wake a process.
 const AHEAD: Duration = Duration::from_micros(500);
 
+/// How long the clock sleeps at least: a limit of no time at all would keep it awake.
+const LEAST: Duration = Duration::from_millis(1);
+
 /// The way to one process. Its replacement has another.
 pub(crate) struct Line {
     pub(crate) out: SendHalf,
@@ -136,7 +139,7 @@ pub(crate) struct Worker {
     /// The last answer, the end of idleness, or the word to end.
     since: Instant,
     /// Of the task whose answer comes next, if the pool is traced.
-    times: Option<[u64; 4]>,
+    times: Option<Vec<u64>>,
     pub(crate) counts: Counts,
 }
 
@@ -256,8 +259,8 @@ impl Worker {
                         let at = at(chunk.first_id + u64::from(first));
                         let outcomes = Outcomes::Bundle(bundle, at);
                         let times = self.times.take();
-                        let span = |worker| Span { at, chunk: Some(count), worker };
-                        ends.extend(times.map(|worker| End::Traced(span(worker))));
+                        let span = |times| Span { at, chunk: Some(count), times };
+                        ends.extend(times.map(|times| End::Traced(span(times))));
                         if count > 0 {
                             let piece = Piece { first, count, outcomes };
                             ends.push(End::Piece(chunk.clone(), piece));
@@ -290,9 +293,8 @@ impl Worker {
                         let at = at(slot.id);
                         let outcome = outcome(answer, at)?;
                         let times = self.times.take();
-                        ends.extend(
-                            times.map(|worker| End::Traced(Span { at, chunk: None, worker })),
-                        );
+                        let span = |times| Span { at, chunk: None, times };
+                        ends.extend(times.map(|times| End::Traced(span(times))));
                         ends.push(End::Task(slot.clone(), outcome));
                         self.land();
                     }
@@ -301,6 +303,9 @@ impl Worker {
                         tasks.start += 1;
                         let at = at(chunk.first_id + u64::from(first));
                         let outcomes = Outcomes::All(outcome(answer, at)?);
+                        let times = self.times.take();
+                        let span = |times| Span { at, chunk: Some(1), times };
+                        ends.extend(times.map(|times| End::Traced(span(times))));
                         let piece = Piece { first, count: 1, outcomes };
                         ends.push(End::Piece(chunk.clone(), piece));
                     }
@@ -772,7 +777,8 @@ impl State {
         let idle = settings.idle_timeout.and_then(|time_out| self.end_idle(time_out, sends));
         let ends = self.workers.iter().filter_map(|worker| worker.ends_within(settings.grace));
         let ends = ends.filter(|left| !left.is_zero()).min();
-        [left, shortest, idle, ends].into_iter().flatten().min()
+        let next = [left, shortest, idle, ends].into_iter().flatten().min();
+        next.map(|next| next.max(LEAST))
     }
 
     /// Tells the workers to end that have idled for so long. In how long the next one will have.

@@ -26,7 +26,7 @@ pub(crate) struct Slot {
     pub(crate) id: u64,
     pub(crate) urgent: bool,
     size: u32,
-    /// Nanoseconds; 0 for no limit. Shorter than an `Option`: there may be millions of these.
+    /// Nanoseconds; the most there are for no limit. Shorter than an `Option`: there may be millions of these.
     time_out: u64,
     state: Mutex<State>,
     ended: Condvar,
@@ -92,9 +92,8 @@ impl Slot {
         let &TaskOptions { time_out, retries, urgent } = options;
         let watchers = None;
         let state = State { life, awaited: false, retries, content, watchers };
-        let nanos =
-            |limit: Duration| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX).max(1);
-        let time_out = time_out.map_or(0, nanos);
+        let nanos = |limit: Duration| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+        let time_out = time_out.map_or(u64::MAX, nanos);
         Self { id, urgent, size, time_out, state: state.into(), ended: Condvar::new() }
     }
 
@@ -104,7 +103,7 @@ impl Slot {
 
     /// How long the task may run.
     pub(crate) fn time_out(&self) -> Option<Duration> {
-        (self.time_out > 0).then(|| Duration::from_nanos(self.time_out))
+        (self.time_out < u64::MAX).then(|| Duration::from_nanos(self.time_out))
     }
 
     /// Bytes that the encoded task takes on its way.

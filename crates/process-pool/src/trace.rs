@@ -22,8 +22,9 @@ pub(crate) struct Span {
     pub(crate) at: At,
     /// How many of a chunk, of which `at` names the first.
     pub(crate) chunk: Option<u32>,
-    /// When it began in its worker, was decoded, had run, and its output was encoded.
-    pub(crate) worker: [u64; 4],
+    /// When it began in its worker, and when each of its steps ended: one that did not happen, or
+    /// that the death of the worker ended, has no time.
+    pub(crate) times: Vec<u64>,
 }
 
 impl Trace {
@@ -66,23 +67,21 @@ impl Trace {
                 r#"{{"ph":"M","name":"{what}","pid":{pid},"tid":{tid},"args":{{"name":"{name}"}}}}"#
             ))?;
         }
-        for Span { at, chunk, worker: [begun, decoded, ran, encoded] } in &seen.done {
+        for Span { at, chunk, times } in &seen.done {
             let (task, tid) = (at.task, at.worker + 1);
-            let spans = [
-                ("decode", begun, decoded),
-                ("run", decoded, ran),
-                ("encode output", ran, encoded),
-            ];
-            let spans = if chunk.is_some() { &spans[1..2] } else { &spans };
+            let steps = ["decode", "run", "encode output"];
+            // Of tasks that came together, decoding and encoding are part of running.
+            let steps = if chunk.is_some() { &steps[1..2] } else { &steps };
             let tasks = chunk.unwrap_or(1);
-            for &(name, from, to) in spans {
-                let (from, took) = (micros(*from), micros(*to) - micros(*from));
+            for (name, step) in steps.iter().zip(times.windows(2)) {
+                let (from, took) = (micros(step[0]), (step[1] - step[0]) as f64 / 1e3);
                 write(format!(
                     r#"{{"ph":"X","name":"{name}","pid":2,"tid":{tid},"ts":{from:.3},"dur":{took:.3},"args":{{"task":{task},"tasks":{tasks}}}}}"#
                 ))?;
             }
             // The task was handed in before it was sent, and sent before it was answered.
             let Some([encoding, ready]) = seen.handed_in.get(&at.task) else { continue };
+            let Some(begun) = times.first() else { continue };
             let spans = [("encode", encoding, ready), ("wait", ready, begun)];
             for &(name, from, to) in if chunk.is_some() { &spans[1..] } else { &spans } {
                 for (phase, time) in [("b", from), ("e", to)] {

@@ -12,7 +12,7 @@ use ipc::{Channel, Packet, SendHalf, Socket};
 
 use crate::chunk::{self, append, begin_bundle, finish_bundle, pad};
 use crate::message::{Answer, Board, CHUNK, Order, Panic, Setup, VERSION};
-use crate::{Failed, Record, Remote, Task, os};
+use crate::{Record, Remote, Task, os};
 
 /// The first argument of a process that is a worker; the second names the task type. An
 /// argument, not a variable of the environment: the worker's own children do not inherit it.
@@ -59,7 +59,7 @@ fn refuse(name: &str) -> ! {
 #[derive(Clone, Copy)]
 pub struct Runner {
     task: fn(Packet, &mut Times) -> Packet,
-    in_chunk: fn(&[u8], &mut Vec<u8>) -> Option<Packet>,
+    in_chunk: fn(&[u8], &mut Vec<u8>, &mut Times) -> Option<Packet>,
 }
 
 impl Runner {
@@ -68,18 +68,37 @@ impl Runner {
     }
 }
 
-/// When a task began, was decoded, had run, and its output was encoded.
+/// When a task began, and when each step of it ended: as many as there were. The steps are decoding,
+/// running and encoding the output.
 #[derive(Default)]
 struct Times {
     traced: bool,
-    nanos: [u64; 4],
+    nanos: Vec<u64>,
 }
 
 impl Times {
-    fn note(&mut self, what: usize) {
+    fn begin(&mut self) {
+        self.nanos.clear();
+        self.note();
+    }
+
+    fn note(&mut self) {
         if self.traced {
-            self.nanos[what] = os::now();
+            self.nanos.push(os::now());
         }
+    }
+
+    /// A step has ended earlier, by a panic.
+    fn note_panic(&mut self, nanos: u64) {
+        if self.traced {
+            // A panic that is resumed was one before, perhaps in an earlier step.
+            self.nanos.push(self.nanos.iter().copied().fold(nanos, u64::max));
+        }
+    }
+
+    /// Of tasks that came together the last one is done, or none is.
+    fn forget_end(&mut self) {
+        self.nanos.truncate(1);
     }
 }
 
@@ -195,9 +214,14 @@ impl Worker {
         }
         let answer = (self.tasks.task)(order, &mut self.times);
         if self.times.traced {
-            say(self.out, &tell(&Answer::Times(self.times.nanos)));
+            self.tell_times();
         }
         say(self.out, &answer);
+    }
+
+    /// Before the answer that they are of.
+    fn tell_times(&mut self) {
+        say(self.out, &tell(&Answer::Times(mem::take(&mut self.times.nanos))));
     }
 
     /// The answers go back together. Meanwhile they lie in shared memory too: a task that was
@@ -216,9 +240,15 @@ impl Worker {
                 continue;
             }
             let from = self.bundle.len();
-            if let Some(answer) = (self.tasks.in_chunk)(task, &mut self.bundle) {
+            let begun = self.times.traced.then(os::now);
+            if let Some(answer) = (self.tasks.in_chunk)(task, &mut self.bundle, &mut self.times)
+            {
                 // It has ends of pipes in it, and travels by itself.
+                let times = begun.map(|begun| vec![begun, os::now()]);
                 self.send_bundle(false, &mut answers, &mut since);
+                if let Some(times) = times {
+                    say(self.out, &tell(&Answer::Times(times)));
+                }
                 say(self.out, &answer);
                 continue;
             }
@@ -237,9 +267,7 @@ impl Worker {
     fn send_bundle(&mut self, last: bool, answers: &mut u32, since: &mut Instant) {
         let now = Instant::now();
         if self.times.traced && *answers > 0 {
-            self.times.note(2);
-            self.times.note(3);
-            say(self.out, &tell(&Answer::Times(self.times.nanos)));
+            self.tell_times();
         }
         finish_bundle(&mut self.bundle, last, *answers, now - *since);
         let bundle = Packet::from(mem::take(&mut self.bundle));
@@ -251,8 +279,7 @@ impl Worker {
 
     fn begin_bundle(&mut self) {
         begin_bundle(&mut self.bundle);
-        self.times.note(0);
-        self.times.note(1);
+        self.times.begin();
     }
 }
 
@@ -272,33 +299,41 @@ fn tell(answer: &Answer<()>) -> Packet {
 
 /// Decoding, running and encoding are all the task's own code.
 fn run_task<T: Task>(order: Packet, times: &mut Times) -> Packet {
-    guarded(AssertUnwindSafe(|| {
-        times.note(0);
-        let task: T = match order.decode() {
+    times.begin();
+    let ran = guarded(AssertUnwindSafe(|| {
+        let order = order.decode();
+        times.note();
+        let task: T = match order {
             Ok(Order::Task(task) | Order::Timed(task)) => task,
             Ok(_) => unreachable!("its first byte said that it is a task"),
             Err(error) => return tell(&Answer::TaskUnreadable(Remote::new(&error))),
         };
-        times.note(1);
-        let output = task.run();
-        times.note(2);
-        let answer = answer::<T>(output);
-        times.note(3);
+        let output = task.run().map_err(|error| tell(&Answer::Failed(Remote::new(&*error))));
+        times.note();
+        let answer = match output {
+            Ok(output) => encode::<T>(output),
+            Err(failed) => return failed,
+        };
+        times.note();
         answer
-    }))
-    .unwrap_or_else(|panic| tell(&Answer::Panicked(panic)))
+    }));
+    ran.unwrap_or_else(|(when, panic)| {
+        times.note_panic(when);
+        tell(&Answer::Panicked(panic))
+    })
 }
 
-fn answer<T: Task>(output: Result<T::Output, Failed>) -> Packet {
-    match output {
-        Ok(output) => Packet::encode(&Answer::Done(output))
-            .unwrap_or_else(|error| tell(&Answer::OutputUnsendable(Remote::new(&error)))),
-        Err(error) => tell(&Answer::Failed(Remote::new(&*error))),
-    }
+fn encode<T: Task>(output: T::Output) -> Packet {
+    Packet::encode(&Answer::Done(output))
+        .unwrap_or_else(|error| tell(&Answer::OutputUnsendable(Remote::new(&error))))
 }
 
 /// Appends the answer, or returns one that can only travel by itself.
-fn run_in_chunk<T: Task>(task: &[u8], answers: &mut Vec<u8>) -> Option<Packet> {
+fn run_in_chunk<T: Task>(
+    task: &[u8],
+    answers: &mut Vec<u8>,
+    times: &mut Times,
+) -> Option<Packet> {
     let from = answers.len();
     let ran = guarded(AssertUnwindSafe(|| {
         let task: T = match postcard::take_from_bytes(task) {
@@ -318,7 +353,7 @@ fn run_in_chunk<T: Task>(task: &[u8], answers: &mut Vec<u8>) -> Option<Packet> {
             Ok(output) => {
                 let done = Answer::Done(output);
                 append(answers, &done).is_err().then(|| match done {
-                    Answer::Done(output) => answer::<T>(Ok(output)),
+                    Answer::Done(output) => encode::<T>(output),
                     _ => unreachable!("it is done"),
                 })
             }
@@ -328,19 +363,28 @@ fn run_in_chunk<T: Task>(task: &[u8], answers: &mut Vec<u8>) -> Option<Packet> {
             }
         }
     }));
-    ran.unwrap_or_else(|panic| {
-        answers.truncate(from);
-        append_words(answers, &Answer::Panicked(panic));
-        None
-    })
+    match ran {
+        Ok(Some(alone)) => return Some(alone),
+        Ok(None) => {
+            times.forget_end();
+            times.note();
+        }
+        Err((when, panic)) => {
+            times.forget_end();
+            times.note_panic(when);
+            answers.truncate(from);
+            append_words(answers, &Answer::Panicked(panic));
+        }
+    }
+    None
 }
 
 fn append_words(answers: &mut Vec<u8>, answer: &Answer<()>) {
     append(answers, answer).expect("an answer is made of texts");
 }
 
-/// Runs a task's own code; a panic comes back as its text.
-fn guarded<R>(run: impl FnOnce() -> R + panic::UnwindSafe) -> Result<R, Panic> {
+/// Runs a task's own code; a panic comes back as its text, with the time of it.
+fn guarded<R>(run: impl FnOnce() -> R + panic::UnwindSafe) -> Result<R, (u64, Panic)> {
     ON_TASK.set(true);
     PANIC.take();
     let caught = panic::catch_unwind(run);
@@ -351,11 +395,10 @@ fn guarded<R>(run: impl FnOnce() -> R + panic::UnwindSafe) -> Result<R, Panic> {
         let text = text.unwrap_or(NO_TEXT);
         // The hook has not seen a panic that comes from elsewhere (`resume_unwind`), nor any when
         // the task has set another. What it kept may be one that the task has caught.
-        let panic = PANIC.take().filter(|kept| kept.message == text);
-        let panic = panic.unwrap_or_else(|| Panic {
-            message: text.to_owned(),
-            place: "an unknown place".to_owned(),
-            backtrace: String::new(),
+        let panic = PANIC.take().filter(|(_, kept)| kept.message == text);
+        let panic = panic.unwrap_or_else(|| {
+            let (message, place) = (text.to_owned(), "an unknown place".to_owned());
+            (os::now(), Panic { message, place, backtrace: String::new() })
         });
         // Dropping a payload runs the task's code once more, and could panic once more.
         mem::forget(payload);
@@ -367,8 +410,8 @@ const NO_TEXT: &str = "a panic without a text";
 
 thread_local! {
     static ON_TASK: Cell<bool> = const { Cell::new(false) };
-    /// The last panic of the task that runs, caught by it or not.
-    static PANIC: RefCell<Option<Panic>> = const { RefCell::new(None) };
+    /// The last panic of the task that runs, caught by it or not, and when it was.
+    static PANIC: RefCell<Option<(u64, Panic)>> = const { RefCell::new(None) };
 }
 
 /// Keeps the panic of a task for the parent; threads that the task started print theirs.
@@ -377,9 +420,12 @@ fn keep_panic(info: &PanicHookInfo<'_>) {
         eprintln!("{info}");
         return;
     }
-    PANIC.set(Some(Panic {
+    // First: to look at the stack takes its time, and so does what is dropped by the panic.
+    let when = os::now();
+    let panic = Panic {
         message: info.payload_as_str().unwrap_or(NO_TEXT).to_owned(),
         place: info.location().map(ToString::to_string).unwrap_or_default(),
         backtrace: Backtrace::force_capture().to_string(),
-    }));
+    };
+    PANIC.set(Some((when, panic)));
 }

@@ -21,6 +21,7 @@ mod limits;
 mod maps;
 mod rules;
 mod signals;
+mod traces;
 
 use harness::{trial, until};
 
@@ -31,6 +32,7 @@ pub fn main() {
     serve::<(
         (Work, Meet, Stubborn, Tell),
         (rules::Prepare, rules::Step, maps::Item, signals::Ask),
+        traces::Odd,
     )>();
     match env::args().nth(1).as_deref() {
         Some("a-parent-that-dies") => a_parent_that_dies(),
@@ -75,6 +77,7 @@ pub fn main() {
         maps::trials(),
         rules::trials(),
         signals::trials(),
+        traces::trials(),
     ]);
     let mut arguments = Arguments::from_args();
     // One after another: each looks for children left behind.

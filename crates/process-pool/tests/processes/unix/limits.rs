@@ -19,6 +19,7 @@ pub fn trials() -> Vec<Trial> {
         trial("a_stopped_worker_is_killed_by_the_limit_of_its_task", stopped),
         trial("a_limit_begins_with_the_task", begins_with_the_task),
         trial("a_shorter_limit_is_kept_beside_a_longer_one", shorter),
+        trial("a_limit_of_no_time_is_told_as_it_was_set", no_time),
         trial("a_limit_in_a_chunk_fails_one_task_of_it", in_a_chunk),
         trial("a_pool_ends_within_its_grace_whatever_its_tasks_do", bounded_end),
     ]
@@ -88,6 +89,20 @@ fn shorter() {
     let short = pool.submit_with(Work::Hang, within(SOON)).result();
     assert!(is_over(&short.unwrap_err()));
     assert!(!long.done());
+}
+
+fn no_time() {
+    let pool = Pool::builder().workers(1).options(within(Duration::ZERO)).build().unwrap();
+    let told = |error| match error {
+        Error::TimedOut { after, .. } => after,
+        other => panic!("{other}"),
+    };
+    assert_eq!(told(pool.submit(Work::Hang).result().unwrap_err()), Duration::ZERO);
+    pool.shutdown();
+    let pool = Pool::builder().workers(1).options(within(Duration::ZERO)).build().unwrap();
+    let output = pool.map([Item::Hang]).next().unwrap();
+    assert_eq!(told(output.unwrap_err()), Duration::ZERO);
+    pool.shutdown();
 }
 
 fn in_a_chunk() {
