@@ -4,7 +4,7 @@
 //! Python: `multiprocessing.Process` in a loop against `multiprocessing.Pool`. Page:
 //! `lessons/03-processes-in-depth.md`.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::fs;
 use std::process;
 use std::sync::Barrier;
@@ -22,7 +22,7 @@ use tasks::measure::{Stopwatch, Table, median_and_spread, short};
 
 /// What processes cost beside threads, and a pool beside a process for each task.
 ///
-/// 1. The same tasks: each in a thread, in a process, through a pool.
+/// 1. The same tasks, so many at once: each in a thread, in a process, through a pool.
 /// 2. Threads and processes that only wait: how much memory each takes.
 /// 3. How long each takes to start and to end.
 /// 4. A pool that has no processes while it has nothing to do.
@@ -38,10 +38,10 @@ struct Args {
     /// Each adds up the numbers below N
     #[arg(long, default_value_t = 100_000, value_name = "N", value_parser = cli::number(0..=1_000_000_000))]
     below: u64,
-    /// Worker processes in the pool
+    /// Tasks under way at once: as many threads, processes, workers of a pool
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = cli::count(1..=64))]
     workers: usize,
-    /// How many threads, and how many processes, wait at the same time
+    /// How many processes wait at the same time
     #[arg(long, default_value_t = 8, value_name = "N", value_parser = cli::count(1..=100))]
     at_once: usize,
     #[command(flatten)]
@@ -49,7 +49,7 @@ struct Args {
 }
 
 fn main() -> cli::Result {
-    serve::<(Sum, Stay)>();
+    serve::<(Sum, Stay, Crowd)>();
     let args: Args = cli::parse();
     one_for_each_task_or_a_pool(&args)?;
     memory(&args)?;
@@ -61,25 +61,23 @@ fn main() -> cli::Result {
 
 fn one_for_each_task_or_a_pool(args: &Args) -> Result<()> {
     let &Args { tasks, below, workers, .. } = args;
-    println!("1. {tasks} tasks. Each adds up the numbers below {}.", grouped(below.into()));
+    let numbers = grouped(below.into());
+    println!("1. {tasks} tasks, {workers} at once. Each adds up the numbers below {numbers}.");
     let mut table = Table::for_stderr();
     let right = |answers: &[(u128, u32)]| {
         answers.iter().filter(|(sum, _)| *sum == formula::sum_below(below)).count()
     };
 
     let watch = Stopwatch::start();
-    let answers: Vec<_> = (0..tasks)
-        .map(|_| thread::spawn(move || sum_below(below)).join().expect("it adds up"))
-        .map(|sum| (sum, process::id()))
-        .collect();
+    let start = || Ok(thread::spawn(move || (sum_below(below), process::id())));
+    let answers =
+        one_for_each(tasks, workers, start, |thread| Ok(thread.join().expect("it adds up")))?;
     table.row("a thread for each", watch.stop());
     println!("   a thread for each:   {} of {tasks} right, 1 process", right(&answers));
 
     let watch = Stopwatch::start();
-    let mut answers = Vec::new();
-    for _ in 0..tasks {
-        answers.push(Process::spawn(Sum { below })?.join()?);
-    }
+    let start = || Ok(Process::spawn(Sum { below })?);
+    let answers = one_for_each(tasks, workers, start, |process| Ok(process.join()?))?;
     table.row("a process for each", watch.stop());
     // A number may come again when its process is gone: the answers are counted, not the pids.
     let processes = answers.len();
@@ -104,24 +102,34 @@ fn one_for_each_task_or_a_pool(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn memory(args: &Args) -> Result<()> {
-    let n = args.at_once;
-    println!("\n2. {n} threads, then {n} processes, that only wait.");
-    let before = own_memory("self");
-    let (all_here, measured) = (Barrier::new(n + 1), Barrier::new(n + 1));
-    let thread = thread::scope(|scope| {
-        for _ in 0..n {
-            scope.spawn(|| {
-                all_here.wait();
-                measured.wait();
-            });
+/// Starts something new for each task, and has as many under way as a pool would: before the next
+/// one starts, the oldest is waited for.
+fn one_for_each<T, A>(
+    tasks: usize,
+    at_once: usize,
+    start: impl Fn() -> Result<T>,
+    join: impl Fn(T) -> Result<A>,
+) -> Result<Vec<A>> {
+    let (mut under_way, mut answers) = (VecDeque::new(), Vec::new());
+    for _ in 0..tasks {
+        if under_way.len() == at_once {
+            answers.extend(under_way.pop_front().map(&join).transpose()?);
         }
-        all_here.wait();
-        let after = own_memory("self");
-        measured.wait();
-        before.zip(after).map(|(before, after)| after.saturating_sub(before) / n as u64)
-    });
-    println!("   {n} threads waited at the same time");
+        under_way.push_back(start()?);
+    }
+    for last in under_way {
+        answers.push(join(last)?);
+    }
+    Ok(answers)
+}
+
+fn memory(args: &Args) -> Result<()> {
+    /// Enough that what a process has anyway counts for nothing beside them.
+    const THREADS: usize = 100;
+    let n = args.at_once;
+    println!("\n2. {THREADS} threads, then {n} processes, that only wait.");
+    let thread = Process::spawn(Crowd { threads: THREADS })?.join()?;
+    println!("   {THREADS} threads waited at the same time");
 
     let (mut pipes, mut processes) = (Vec::new(), Vec::new());
     for _ in 0..n {
@@ -140,13 +148,19 @@ fn memory(args: &Args) -> Result<()> {
     println!("   {n} processes waited at the same time");
     let process = each.iter().sum::<u64>().checked_div(each.len() as u64);
     args.output.measured(match thread.zip(process) {
-        Some((thread, process)) => format!(
-            "   memory of its own: a thread {thread} KiB, a process {process} KiB, {:.0} times as much",
-            process as f64 / thread.max(1) as f64
-        ),
+        Some((thread, process)) => own_memory_of(thread, process),
         None => "   this system does not tell how much memory is a process's own".into(),
     });
     Ok(())
+}
+
+/// Both in KiB. A ratio to nothing would say nothing.
+fn own_memory_of(thread: u64, process: u64) -> String {
+    let times = match process.checked_div(thread) {
+        Some(_) => format!(", {:.0} times as much", process as f64 / thread as f64),
+        None => " (a thread takes too little to compare)".into(),
+    };
+    format!("   memory of its own: a thread {thread} KiB, a process {process} KiB{times}")
 }
 
 /// Memory that nobody else has mapped, in KiB. The program's code and the libraries are shared
@@ -239,6 +253,38 @@ impl Task for Sum {
     }
 }
 
+/// A process whose threads only wait. A new one, because the stacks of threads that have ended are
+/// used again: in this process the next threads would seem to take no memory.
+#[derive(Serialize, Deserialize)]
+struct Crowd {
+    threads: usize,
+}
+
+impl Task for Crowd {
+    /// What each thread takes, in KiB.
+    type Output = Option<u64>;
+
+    fn run(self) -> Result<Option<u64>, Failed> {
+        let before = own_memory("self");
+        let (all_here, measured) =
+            (Barrier::new(self.threads + 1), Barrier::new(self.threads + 1));
+        let after = thread::scope(|scope| {
+            for _ in 0..self.threads {
+                scope.spawn(|| {
+                    all_here.wait();
+                    measured.wait();
+                });
+            }
+            all_here.wait();
+            let after = own_memory("self");
+            measured.wait();
+            after
+        });
+        let grown = before.zip(after).map(|(before, after)| after.saturating_sub(before));
+        Ok(grown.map(|grown| grown / self.threads as u64))
+    }
+}
+
 /// Says that it is there, and stays until the other end of its pipe is gone.
 #[derive(Serialize, Deserialize)]
 struct Stay {
@@ -253,6 +299,37 @@ impl Task for Stay {
         match self.parent.recv() {
             Err(ipc::Error::Disconnected) => Ok(()),
             other => Ok(other?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ratio_to_nothing_is_not_printed() {
+        assert!(own_memory_of(8, 332).ends_with(" 332 KiB, 42 times as much"));
+        assert!(
+            own_memory_of(0, 332).ends_with(" 332 KiB (a thread takes too little to compare)")
+        );
+    }
+
+    #[test]
+    fn as_many_are_under_way_as_in_a_pool() {
+        for (tasks, at_once) in [(10, 4), (3, 4), (1, 1), (0, 2)] {
+            let (now, most) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+            let start = || {
+                now.set(now.get() + 1);
+                most.set(most.get().max(now.get()));
+                Ok(())
+            };
+            let answers = one_for_each(tasks, at_once, start, |()| {
+                now.set(now.get() - 1);
+                Ok(())
+            });
+            assert_eq!(answers.unwrap().len(), tasks);
+            assert_eq!((now.get(), most.get()), (0, tasks.min(at_once)));
         }
     }
 }
