@@ -59,6 +59,16 @@ fn each_thread_waits_as_long_as_it_was_told() {
 }
 
 #[test]
+fn a_chunk_that_is_a_whole_sum_leaves_no_turns_to_take() {
+    for (chunk, turns) in [("999", true), ("1000", false), ("1001", false)] {
+        let ran = run(LESSON, &[&SMALL[..], &["--wait", "0s", "--chunk", chunk]].concat());
+        assert_eq!(ran.stdout.contains("by turns in one thread"), turns, "{ran}");
+        assert_eq!(ran.stdout.contains("Turns are concurrent"), turns, "{ran}");
+        assert_eq!(ran.stdout.contains("with no turns"), !turns, "{ran}");
+    }
+}
+
+#[test]
 fn an_empty_sum_has_no_chunks() {
     let empty = run(LESSON, &["--wait", "0s", "--below", "0", "--shared", "0"]);
     assert!(empty.status.success(), "{empty}");

@@ -86,7 +86,11 @@ mod on_a_terminal {
             last.split("longest gap").nth(1).and_then(|gap| gap.split_whitespace().next());
         let gap: u64 = gap.and_then(|gap| gap.parse().ok()).expect("the view tells the gap");
         assert!(gap >= 17, "{last}");
-        assert!(last.ends_with("\x1b[K\r\n"), "the cursor is where the next prompt begins");
+        let end = "\x1b[K\r\n\x1b[?7h";
+        assert!(last.ends_with(end), "the cursor is where the next prompt begins");
+        // Else a narrow terminal would break each into two and show a new one below.
+        let unbroken = screen.matches("\x1b[?7l\x1b[A\r").count();
+        assert_eq!(unbroken, 120, "no line is drawn that a terminal may break");
     }
 
     #[test]

@@ -115,6 +115,12 @@ fn two_threads_compute(args: &Args, table: &mut Table) {
     let [a, b] = in_threads.map(grouped);
     println!("   in two threads: A has {a}, B has {b}");
     let turn = grouped(args.chunk.into());
+    if chunks(args) < 2 {
+        println!(
+            "   in one thread: the same, with no turns; one of {turn} numbers is a whole sum"
+        );
+        return;
+    }
     println!("   by turns in one thread, {turn} numbers a turn: the same");
     println!("   Turns are concurrent; threads can be parallel too: two at one instant.");
 }

@@ -48,7 +48,7 @@ struct Args {
     #[arg(long, default_value_t = 1_000_000, value_name = "N", value_parser = cli::number(1..=100_000_000))]
     pairs: u64,
     /// How often each time is measured; the median counts
-    #[arg(long, default_value_t = 3, value_name = "N", value_parser = cli::count(1..=100))]
+    #[arg(long, default_value_t = 9, value_name = "N", value_parser = cli::count(1..=100))]
     rounds: usize,
     /// How long a thread waits for the lock before it asks for it
     #[arg(long, default_value = "5ms", value_name = "TIME", value_parser = cli::duration(Duration::from_micros(1)..=Duration::from_secs(10)))]
@@ -207,39 +207,54 @@ fn what_a_pair_takes(args: &Args) -> [Steps; 4] {
 /// A table: nanoseconds from one pair of a thread to its next.
 fn what_a_pair_costs(args: &Args) -> String {
     let situations = [(1, 1), (2, 2), (2, 1)];
-    let mut rows = vec![format!(
-        "   ns a pair{:8}in one thread  in two, an object each  in two, one object",
-        ""
-    )];
-    let mut row = |name: &str, time: &dyn Fn(usize, usize) -> Option<Duration>| {
-        let cells = situations.map(|(threads, objects)| {
-            let mut times: Vec<_> =
-                (0..args.rounds).map_while(|_| time(threads, objects)).collect();
-            if times.is_empty() {
-                return "-".into();
-            }
-            let (median, _) = median_and_spread(&mut times);
-            #[expect(clippy::cast_precision_loss, reason = "a hundred million fits")]
-            let pairs = args.pairs as f64;
-            format!("{:.1}", median.as_secs_f64() * 1e9 / pairs)
-        });
-        rows.push(format!("   {name:13}{:>17}{:>24}{:>20}", cells[0], cells[1], cells[2]));
-    };
-    for regime in Regime::ALL {
-        row(regime.name(), &|threads, objects| {
+    let regimes = Regime::ALL.map(|regime| {
+        let time = move |threads, objects| {
             let races = regime == Regime::NoLock && objects < threads;
             let time = || run_with(regime, args, objects, vec![|_: Step| {}; threads]).time;
             (!races).then(time)
-        });
-    }
-    row("Rc", &|threads, objects| {
-        (threads == objects).then(|| time_of(args, threads, |_| Rc::new(0)))
+        };
+        (regime.name(), Box::new(time) as Box<dyn Fn(usize, usize) -> Option<Duration>>)
     });
-    row("Arc", &|threads, objects| {
+    let rc =
+        |threads, objects| (threads == objects).then(|| time_of(args, threads, |_| Rc::new(0)));
+    let arc = |threads, objects| {
         let all: Vec<_> = (0..objects).map(|_| Arc::new(Apart(0))).collect();
         Some(time_of(args, threads, |id| Arc::clone(&all[id % objects])))
-    });
-    rows.join("\n")
+    };
+    let rows: Vec<_> = regimes
+        .into_iter()
+        .chain([("Rc", Box::new(rc) as _), ("Arc", Box::new(arc) as _)])
+        .collect();
+
+    // Round by round, not row by row: a machine that changes its speed meanwhile changes it for all.
+    let mut times = vec![situations.map(|_| Vec::new()); rows.len()];
+    for _ in 0..args.rounds {
+        for ((_, time), cells) in rows.iter().zip(&mut times) {
+            for ((threads, objects), cell) in situations.into_iter().zip(cells) {
+                cell.extend(time(threads, objects));
+            }
+        }
+    }
+    let mut text = format!(
+        "   ns a pair{:8}in one thread  in two, an object each  in two, one object",
+        ""
+    );
+    for ((name, _), cells) in rows.iter().zip(times) {
+        let [alone, each, both] = cells.map(|cell| a_pair(args, cell));
+        text += &format!("\n   {name:13}{alone:>17}{each:>24}{both:>20}");
+    }
+    text
+}
+
+/// The median, in nanoseconds; nothing where nothing was measured.
+fn a_pair(args: &Args, mut times: Vec<Duration>) -> String {
+    if times.is_empty() {
+        return "-".into();
+    }
+    let (median, _) = median_and_spread(&mut times);
+    #[expect(clippy::cast_precision_loss, reason = "a hundred million fits")]
+    let pairs = args.pairs as f64;
+    format!("{:.1}", median.as_secs_f64() * 1e9 / pairs)
 }
 
 /// What a run on real threads led to.
