@@ -30,6 +30,12 @@ use timeline::{Lane, State, Timeline};
 /// 5. A task that computes beside one that waits for a web page.
 ///
 /// Facts go to stdout, measurements to stderr. The page: lessons/02-gil.md
+///
+/// More programs:
+///   cargo run -p lesson-02-gil --bin convoy
+///   cargo run -p lesson-02-gil --bin fairness
+///   cargo run -p lesson-02-gil --bin native
+///   cargo run -p lesson-02-gil --bin counter
 #[derive(Parser)]
 #[command(version, verbatim_doc_comment)]
 struct Args {

@@ -26,6 +26,10 @@ use tasks::measure::{Stopwatch, Table, median_and_spread, short};
 /// 5. What a process costs beside a thread.
 ///
 /// Facts go to stdout, measurements to stderr. The page: lessons/03-processes.md
+///
+/// More programs:
+///   cargo run -p lesson-03-processes --bin futures
+///   cargo run -p lesson-03-processes --bin cost
 #[derive(Parser)]
 #[command(version, verbatim_doc_comment)]
 struct Args {

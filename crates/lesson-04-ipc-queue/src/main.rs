@@ -28,6 +28,10 @@ use jobs::{AddUp, Consume, Fill, Greet, GreetBack, Produce, Report};
 /// 7. A pool whose tasks answer through a queue each.
 ///
 /// Facts go to stdout, measurements to stderr. The page: lessons/04-ipc-queue.md
+///
+/// More programs:
+///   cargo run -p lesson-04-ipc-queue --bin message_sizes
+///   cargo run -p lesson-04-ipc-queue --bin break_even
 #[derive(Parser)]
 #[command(version, verbatim_doc_comment)]
 struct Args {

@@ -27,7 +27,10 @@ use timeline::Gauge;
 /// Facts go to stdout, measurements to stderr. The page:
 /// lessons/06-synchronization.md
 ///
-/// More programs: --bin order, --bin accepted, --bin judge
+/// More programs:
+///   cargo run -p lesson-06-synchronization --bin order
+///   cargo run -p lesson-06-synchronization --bin accepted
+///   cargo run -p lesson-06-synchronization --bin judge
 #[derive(Parser)]
 #[command(version, verbatim_doc_comment)]
 struct Args {

@@ -33,6 +33,9 @@ use tasks::measure::{Stopwatch, Table};
 /// 6. A worker for each task, or a pool: how many workers that takes.
 ///
 /// Facts go to stdout, measurements to stderr. The page: lessons/07-executors.md
+///
+/// More programs:
+///   cargo run -p lesson-07-executors --bin pays_from
 #[derive(Parser)]
 #[command(version, verbatim_doc_comment)]
 struct Args {

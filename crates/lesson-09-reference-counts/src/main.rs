@@ -41,6 +41,9 @@ use timeline::{State, Timeline};
 ///
 /// Facts go to stdout, measurements to stderr.
 /// The page: lessons/09-reference-counts.md
+///
+/// More programs:
+///   cargo run -p lesson-09-reference-counts --bin bytecode
 #[derive(Parser)]
 #[command(version, verbatim_doc_comment)]
 struct Args {

@@ -33,9 +33,11 @@ use tasks::measure::{pictures_on_stderr, short};
 /// 3. A server is told to stop with requests under way.
 ///
 /// `wrk`, if it is found, asks the largest server of section 1 too.
-/// The server alone, for curl, wrk or a browser: --bin serve.
 ///
 /// Facts go to stdout, measurements to stderr. The page: lessons/11-web-server.md
+///
+/// The server alone, for curl, wrk or a browser:
+///   cargo run -p lesson-11-web-server --bin serve
 #[derive(Parser)]
 #[command(version, verbatim_doc_comment)]
 struct Args {

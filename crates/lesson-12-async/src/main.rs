@@ -28,6 +28,9 @@ use tokio::time::sleep;
 /// 2. A blocking call inside async, and in a thread that is there for it.
 ///
 /// Facts go to stdout, measurements to stderr. The page: lessons/12-async.md
+///
+/// More programs:
+///   cargo run -p lesson-12-async --bin turns
 #[derive(Parser)]
 #[command(version, verbatim_doc_comment)]
 struct Args {

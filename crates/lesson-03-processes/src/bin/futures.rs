@@ -15,6 +15,7 @@ use process_pool::{
     Error, Failed, Policy, Pool, Task, TaskOptions, as_completed, kill_this_process, serve,
 };
 use serde::{Deserialize, Serialize};
+use textwrap::{Options, WordSplitter, fill};
 
 /// Futures of a pool of processes, and every way in which one ends.
 ///
@@ -98,7 +99,9 @@ fn every_end_has_a_name(time_out: Duration) -> Result<()> {
     for (number, (job, future)) in (1..).zip(futures) {
         match future.result() {
             Ok(answer) => println!("   {number} answers: {answer}"),
-            Err(error) => println!("   {number} {}: {}", job.does(), in_one_line(&error)),
+            Err(error) => {
+                print_wrapped(&format!("{number} {}: {}", job.does(), in_one_line(&error)));
+            }
         }
     }
     println!("   workers replaced: {}", pool.replaced());
@@ -129,6 +132,12 @@ fn in_one_line(error: &Error) -> String {
         source = error.source();
     }
     text
+}
+
+/// Prints a line that may be longer than a terminal's, which would break it in a word.
+fn print_wrapped(line: &str) {
+    let layout = Options::new(80).initial_indent("   ").subsequent_indent("     ");
+    println!("{}", fill(line, layout.word_splitter(WordSplitter::NoHyphenation)));
 }
 
 /// Says that it has begun, and ends when it is told to.

@@ -151,11 +151,13 @@ fn drawn(curve: &[Times], nothing: &Times, cores: usize) -> String {
         Some(first) => format!("from tasks of {} on", short(first.here)),
         None => "for none of these".into(),
     };
+    // The marks of the picture, where there is one.
+    let [dot, circle] = if pictures { ["● ", "○ "] } else { [""; 2] };
     text + &format!(
         "\n   one by one, a task costs a round trip, {}: a pool never pays\
          \n   all at once, it costs {}\
-         \n   ○ predicted from that, cores: {cores}: {}\
-         \n   ● measured: it pays {pays}",
+         \n   {circle}predicted from that, cores: {cores}: {}\
+         \n   {dot}measured: it pays {pays}",
         short(nothing.one_by_one),
         short(nothing.all_at_once),
         verdict(break_even(nothing.all_at_once, cores)),
