@@ -1,6 +1,7 @@
 //! Lesson 01: what its screen promises on any machine.
 
 mod common;
+mod limits;
 use std::panic;
 use std::time::{Duration, Instant};
 
@@ -96,6 +97,11 @@ fn one_core_is_enough_to_have_two_in_progress() {
     let pinned = std::thread::scope(|scope| scope.spawn(on_one_core).join().expect("it runs"));
     assert!(pinned.stdout.contains("in progress at once: 2"), "{pinned}");
     assert_eq!(pinned.stdout, run(LESSON, &flags).stdout);
+}
+
+#[test]
+fn a_limit_of_the_system_is_said_in_one_line() {
+    limits::are_said_in_one_line(LESSON, &[&SMALL[..], &["--wait", "1ms", "--quiet"]].concat());
 }
 
 #[test]

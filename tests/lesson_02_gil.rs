@@ -1,6 +1,7 @@
 //! Lesson 02: what its screen promises on any machine.
 
 mod common;
+mod limits;
 use common::{assert_transcript, run};
 
 use std::fs;
@@ -67,6 +68,11 @@ fn the_trace_shows_the_turns_of_both_threads() {
     for expected in [r#""name":"A""#, r#""name":"B""#, r#""name":"run""#] {
         assert!(trace.contains(expected), "no {expected} in {trace}");
     }
+}
+
+#[test]
+fn a_limit_of_the_system_is_said_in_one_line() {
+    limits::are_said_in_one_line(LESSON, &[&SMALL[..], &["--quiet"]].concat());
 }
 
 #[test]

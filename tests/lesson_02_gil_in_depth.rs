@@ -1,6 +1,7 @@
 //! Lesson 02 in depth: what the virtual clock says is the same everywhere, to the last digit.
 
 mod common;
+mod limits;
 use common::{Run, assert_transcript, run};
 
 use std::env;
@@ -124,6 +125,14 @@ fn the_trace_has_a_track_for_each_thread() {
     for expected in [r#""name":"I/O""#, r#""name":"CPU 1""#, r#""name":"CPU 2""#] {
         assert!(trace.contains(expected), "no {expected} in {trace}");
     }
+}
+
+#[test]
+fn a_limit_of_the_system_is_said_in_one_line() {
+    limits::are_said_in_one_line(CONVOY, &["--quiet"]);
+    limits::are_said_in_one_line(COUNTER, &["--increments", "1000", "--quiet"]);
+    limits::are_said_in_one_line(FAIRNESS, &["--quiet"]);
+    limits::are_said_in_one_line(NATIVE, &[]);
 }
 
 #[test]

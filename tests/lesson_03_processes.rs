@@ -1,6 +1,7 @@
 //! Lesson 03: what its screen promises on any machine.
 
 mod common;
+mod limits;
 use common::{assert_transcript, run};
 
 const LESSON: &str = env!("CARGO_BIN_EXE_lesson-03-processes");
@@ -32,6 +33,11 @@ fn who_starts_it_may_ignore_their_children() {
     let ignores = ["-c", "trap '' CHLD; exec \"$0\" \"$@\"", LESSON];
     let [ignored, well] = [run("sh", &[&ignores[..], &SMALL].concat()), run(LESSON, &SMALL)];
     assert_eq!((ignored.status, ignored.stdout), (well.status, well.stdout));
+}
+
+#[test]
+fn a_limit_of_the_system_is_said_in_one_line() {
+    limits::are_said_in_one_line(LESSON, &[&SMALL[..], &["--quiet"]].concat());
 }
 
 #[test]

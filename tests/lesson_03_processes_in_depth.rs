@@ -1,6 +1,7 @@
 //! Lesson 03 in depth: how a future ends, and what a process costs.
 
 mod common;
+mod limits;
 use common::{assert_transcript, run};
 
 use std::time::{Duration, Instant};
@@ -30,6 +31,12 @@ fn a_pool_starts_as_many_processes_as_it_has_workers() {
     let small = run(COST, &[&sizes.concat()[..], &["--quiet"]].concat());
     assert_eq!(small.stderr, "", "--quiet leaves the measurements out");
     assert_transcript("cost_sizes", &[small]);
+}
+
+#[test]
+fn a_limit_of_the_system_is_said_in_one_line() {
+    limits::are_said_in_one_line(FUTURES, &[]);
+    limits::are_said_in_one_line(COST, &["--tasks", "5", "--below", "10", "--quiet"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Lesson 04 in depth: the way and the size change what a message costs, not what arrives.
 
 mod common;
+mod limits;
 use common::{Run, assert_transcript, run};
 
 const MESSAGE_SIZES: &str = env!("CARGO_BIN_EXE_message_sizes");
@@ -35,6 +36,12 @@ fn a_measurement_is_there_for_every_size_and_length_and_fits_the_screen() {
     for screen in [&sizes, &lengths].map(|run| run.stdout.clone() + &run.stderr) {
         assert!(screen.lines().all(|line| line.chars().count() <= 80), "{screen}");
     }
+}
+
+#[test]
+fn a_limit_of_the_system_is_said_in_one_line() {
+    limits::are_said_in_one_line(MESSAGE_SIZES, &["--messages", "3", "--mib", "1", "--quiet"]);
+    limits::are_said_in_one_line(BREAK_EVEN, &["--lengths", "3", "--quiet"]);
 }
 
 #[test]

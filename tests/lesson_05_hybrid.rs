@@ -1,6 +1,7 @@
 //! Lesson 05: what its screen promises on any machine.
 
 mod common;
+mod limits;
 use common::{assert_transcript, run};
 
 use std::time::{Duration, Instant};
@@ -35,6 +36,11 @@ fn a_thread_waits_for_one_page_after_another() {
     assert!(run(LESSON, &alone).status.success());
     // One task alone, then four ways to run four of them in one thread.
     assert!(start.elapsed() >= Duration::from_millis(50) * (1 + 4 * 4));
+}
+
+#[test]
+fn a_limit_of_the_system_is_said_in_one_line() {
+    limits::are_said_in_one_line(LESSON, &[&SMALL[..], &["--quiet"]].concat());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Lesson 06: what its screens promise on any machine.
 
 mod common;
+mod limits;
 use common::{Run, assert_transcript, run};
 
 use std::time::{Duration, Instant};
@@ -60,6 +61,14 @@ fn the_simulator_judges_the_race_alike() {
     let row: Vec<_> = row.expect("the race is judged").split_whitespace().take(2).collect();
     let expected = [outcomes.interleavings(), outcomes.losing()].map(|n| n.to_string());
     assert_eq!(row, expected);
+}
+
+#[test]
+fn a_limit_of_the_system_is_said_in_one_line() {
+    limits::are_said_in_one_line(LESSON, &["--quiet"]);
+    limits::are_said_in_one_line(ORDER, &[]);
+    limits::are_said_in_one_line(ACCEPTED, &["--patience", "20ms", "--quiet"]);
+    limits::are_said_in_one_line(JUDGE, &[]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Lesson 07: one interface, whoever runs the tasks.
 
 mod common;
+mod limits;
 use common::{assert_transcript, run};
 
 use std::sync::mpsc;
@@ -109,6 +110,12 @@ fn who_starts_it_may_ignore_their_children() {
     let [ignored, well] =
         [run("sh", &[&ignores[..], &["--quiet"]].concat()), run(LESSON, &["--quiet"])];
     assert_eq!((ignored.status, ignored.stdout), (well.status, well.stdout));
+}
+
+#[test]
+fn a_limit_of_the_system_is_said_in_one_line() {
+    limits::are_said_in_one_line(LESSON, &["--time-out", "50ms", "--quiet"]);
+    limits::are_said_in_one_line(PAYS_FROM, &["--lengths", "2", "--quiet"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Lesson 08: what its screen promises on any machine.
 
 mod common;
+mod limits;
 use common::{assert_transcript, run};
 
 use std::time::{Duration, Instant};
@@ -45,6 +46,11 @@ fn who_starts_it_may_ignore_their_children() {
         run(LESSON, &["--time-out", "10ms"]),
     ];
     assert_eq!((ignored.status, ignored.stdout), (well.status, well.stdout));
+}
+
+#[test]
+fn a_limit_of_the_system_is_said_in_one_line() {
+    limits::are_said_in_one_line(LESSON, &["--time-out", "10ms", "--quiet"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Lesson 09: plain counts are wrong in most orders; under the GIL, atomic or biased, in none.
 
 mod common;
+mod limits;
 use common::{Run, assert_transcript, run};
 
 use std::env;
@@ -130,6 +131,12 @@ fn the_picture_of_the_page_is_what_the_program_draws() {
     // A checkout may have given the file other line ends.
     let old = fs::read_to_string(page).expect("the page has its picture").replace("\r\n", "\n");
     assert!(old == new, "the picture differs from `--svg`; `just bless` writes it");
+}
+
+#[test]
+fn a_limit_of_the_system_is_said_in_one_line() {
+    limits::are_said_in_one_line(LESSON, &["--pairs", "1000", "--quiet"]);
+    limits::are_said_in_one_line(BYTECODE, &["--below", "1000", "--quiet"]);
 }
 
 #[test]

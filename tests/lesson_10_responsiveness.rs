@@ -1,6 +1,7 @@
 //! Lesson 10: what its screen promises on any machine.
 
 mod common;
+mod limits;
 use common::{assert_transcript, run};
 
 const LESSON: &str = env!("CARGO_BIN_EXE_lesson-10-responsiveness");
@@ -19,6 +20,11 @@ fn a_longer_interval_and_longer_slices_drop_frames() {
     let small = run(LESSON, &sizes.concat());
     assert_eq!(small.stderr, "", "--quiet leaves the measurements out");
     assert_transcript("sizes", &[small]);
+}
+
+#[test]
+fn a_limit_of_the_system_is_said_in_one_line() {
+    limits::are_said_in_one_line(LESSON, &["--work", "10ms", "--quiet"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Lesson 11: what its screen promises on any machine, and what its server does with anybody.
 
 mod common;
+mod limits;
 use common::{assert_transcript, run};
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -35,6 +36,14 @@ fn a_thread_answers_one_request_after_another() {
     assert!(run(LESSON, &alone).status.success());
     // 11 under the GIL, 11 without, 10 in the process; then 4 and 16 requests by 8 threads.
     assert!(start.elapsed() >= Duration::from_millis(20) * (11 + 11 + 10 + 1 + 2));
+}
+
+#[test]
+fn a_limit_of_the_system_is_said_in_one_line() {
+    limits::are_said_in_one_line(
+        LESSON,
+        &["--requests", "64", "--squares", "1_000", "--quiet"],
+    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Lesson 12: what its screens promise on any machine.
 
 mod common;
+mod limits;
 use common::{assert_transcript, run};
 
 use std::time::{Duration, Instant};
@@ -40,6 +41,12 @@ fn other_turns() {
     let three = run(TURNS, &["--steps", "3", "--quiet"]);
     assert_eq!(three.stderr, "", "--quiet leaves the measurements out");
     assert_transcript("turns_sizes", &[three]);
+}
+
+#[test]
+fn a_limit_of_the_system_is_said_in_one_line() {
+    limits::are_said_in_one_line(LESSON, &["--wait", "20ms", "--quiet"]);
+    limits::are_said_in_one_line(TURNS, &["--quiet"]);
 }
 
 #[test]

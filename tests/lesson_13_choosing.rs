@@ -1,6 +1,7 @@
 //! Lesson 13: what its screen promises on any machine.
 
 mod common;
+mod limits;
 use common::{assert_transcript, run};
 
 const LESSON: &str = env!("CARGO_BIN_EXE_lesson-13-choosing");
@@ -45,6 +46,14 @@ fn megabytes_go_along_and_arrive() {
     let flags = ["--tasks", "5", "--cpu", "1ms", "--payload", "5000000", "--may-crash"];
     let heavy = run(LESSON, &[&flags[..], &["--cores", "2"]].concat());
     assert_eq!(heavy.stdout.matches("5 of 5 right").count(), 4, "{heavy}");
+}
+
+#[test]
+fn a_limit_of_the_system_is_said_in_one_line() {
+    limits::are_said_in_one_line(
+        LESSON,
+        &["--tasks", "4", "--cpu", "2ms", "--cores", "2", "--quiet"],
+    );
 }
 
 #[test]

@@ -5,7 +5,8 @@
 //! - [`Output`] knows `--quiet`: facts go to stdout with `println!`, measurements through
 //!   [`Output::measured`] to stderr.
 //! - Ctrl-C ends the program at once with status 130. A reader that goes away (`| head`)
-//!   ends it quietly.
+//!   ends it quietly. A thread or memory that the operating system refuses ends it with one
+//!   line and status 1, though `thread::spawn` panics then, and `Vec::push` aborts.
 //! - What whoever starts the program does with its own signals changes nothing: none is blocked
 //!   here, SIGCHLD has its default (else nobody could tell how a process has ended), and SIGINT
 //!   ends the program, though shells start what a script has in the background with it ignored.
@@ -18,7 +19,6 @@ use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::iter;
 use std::ops::RangeInclusive;
-use std::panic;
 use std::process;
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Arg, Command};
 
 mod inherited;
+mod refused;
 
 /// Exit status of a program that could not do its work.
 pub const FAILED: i32 = 1;
@@ -86,14 +87,15 @@ pub fn refuse(error: impl Display) -> ! {
     process::exit(BAD_ARGUMENTS);
 }
 
-/// Reads the command line, and makes Ctrl-C and a closed stdout end the program in good order. To
-/// be called before the first thread and the first process are started.
+/// Reads the command line, and makes Ctrl-C, a closed stdout and a refused thread or allocation
+/// end the program in good order. To be called before the first thread and the first process are
+/// started.
 ///
 /// Never returns when the arguments are bad or ask for help.
 pub fn parse<Args: clap::Parser>() -> Args {
     // Before there is a thread: it would inherit which signals are blocked.
     inherited::put_right();
-    end_in_good_order_when_stdout_fails();
+    refused::end_in_one_line();
     end_at_once_on_ctrl_c();
     read::<Args>(env::args_os()).unwrap_or_else(|error| {
         if error.use_stderr() {
@@ -186,27 +188,6 @@ fn in_one_line(error: &clap::Error) -> String {
 
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// `println!` panics when stdout takes nothing more. A reader that is gone is no failure of the
-/// lesson; a full disk is one.
-fn end_in_good_order_when_stdout_fails() {
-    let default = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let text = info.payload_as_str().unwrap_or_default();
-        let Some(cause) = text.strip_prefix("failed printing to stdout: ") else {
-            return default(info);
-        };
-        // The kind of error is lost in the text: EPIPE, and what Windows calls it.
-        if ["os error 32)", "os error 109)", "os error 232)"]
-            .iter()
-            .any(|os| cause.ends_with(os))
-        {
-            process::exit(0);
-        }
-        to_stderr(format_args!("Error: cannot write to stdout: {cause}"));
-        process::exit(FAILED);
-    }));
 }
 
 /// Worker processes see the end of their channel when this process is gone, and end too.

@@ -60,7 +60,7 @@ pub fn run(
             Word::Endless => patience = Some(time_out),
             Word::Noticed(report) => known = Some((report, start.elapsed())),
             Word::Done(sum) => done += checked(sum),
-            Word::Here => bail!("a task began twice"),
+            Word::Here | Word::NoThread(_) => bail!("a task began twice"),
         }
         if known.is_some() && (faulty.process.is_none() || done == faulty.bystanders) {
             break;
@@ -127,6 +127,7 @@ impl Made {
         for _ in 0..self.tasks {
             match self.hear(None)? {
                 Word::Here => {}
+                Word::NoThread(why) => bail!("cannot start a thread: {why}"),
                 other => bail!("{other:?} before its turn"),
             }
         }

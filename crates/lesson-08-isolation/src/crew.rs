@@ -62,6 +62,8 @@ pub struct Crew {
 pub enum Word {
     /// A task has begun, and waits for its turn.
     Here,
+    /// A task cannot begin: why the system starts no thread for it.
+    NoThread(String),
     /// The next thing that the faulty task does is an endless loop.
     Endless,
     /// What became of the faulty task.
@@ -105,12 +107,12 @@ impl Task for Crew {
         let tasks = usize::from(fault.is_some()) + self.bystanders;
         let (give, take): (Vec<_>, Vec<_>) = (0..tasks).map(|_| oneshot::channel()).unzip();
         // A thread under no lock and on no runtime: whatever the tasks do, turns are given.
-        thread::spawn(move || {
+        thread::Builder::new().spawn(move || {
             give.into_iter().try_for_each(|task| {
                 turns.recv().ok()?;
                 task.send(()).ok()
             })
-        });
+        })?;
         let mut take = take.into_iter();
         let faulty = fault.and_then(|fault| Some((fault, take.next()?)));
         match inside {
@@ -150,18 +152,24 @@ fn threads(
     time_out: Duration,
     gil: &Gil,
 ) {
+    // `scope.spawn` would panic when the system has no thread left, and the scope then wait for
+    // those that are here, which wait for a turn. The parent is told, and ends this process.
+    let no_thread = |error: io::Error| say(words, &Word::NoThread(error.to_string()));
     thread::scope(|scope| {
         for turn in bystanders {
-            scope.spawn(move || {
+            let bystander = move || {
                 let mut token = gil.acquire();
                 say(words, &Word::Here);
                 _ = token.allow_threads(|| turn.blocking_recv());
                 say(words, &Word::Done(answer()));
-            });
+            };
+            if let Err(error) = thread::Builder::new().spawn_scoped(scope, bystander) {
+                return no_thread(error);
+            }
         }
         let Some((fault, turn)) = faulty else { return };
         let (say_endless, endless) = mpsc::channel();
-        let faulty = scope.spawn(move || {
+        let faulty = thread::Builder::new().spawn_scoped(scope, move || {
             let mut token = gil.acquire();
             say(words, &Word::Here);
             _ = token.allow_threads(|| turn.blocking_recv());
@@ -172,6 +180,10 @@ fn threads(
             }
             fault.commit(|| token.check_point())
         });
+        let faulty = match faulty {
+            Ok(faulty) => faulty,
+            Err(error) => return no_thread(error),
+        };
         // This thread is one of the interpreter's too: it needs the lock back to say a word.
         let mut token = gil.acquire();
         let report = token.allow_threads(|| match endless.recv() {

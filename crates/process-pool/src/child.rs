@@ -127,6 +127,8 @@ fn greet(word: &Packet) -> Result<(), Error> {
     match postcard::from_bytes::<Answer<()>>(word.bytes()) {
         Ok(Answer::Ready(VERSION)) => Ok(()),
         Ok(Answer::Ready(theirs)) => Err(Error::Version { ours: VERSION, theirs }),
+        // It has run no task: this is why it will not.
+        Ok(Answer::Failed(why)) => Err(Error::start(io::Error::other(why))),
         _ => Err(Error::Version { ours: VERSION, theirs: 0 }),
     }
 }

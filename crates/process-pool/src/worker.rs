@@ -6,7 +6,7 @@ use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
-use std::{env, mem, process};
+use std::{env, io, mem, process};
 
 use ipc::{Channel, Packet, SendHalf, Socket};
 
@@ -108,15 +108,17 @@ pub(crate) fn serve(name: &str, runner: impl Fn(&str) -> Option<Runner>) -> ! {
     os::take_name();
     SERVES.store(true, Relaxed);
     let Some(tasks) = runner(name) else { refuse(name) };
-    let connect = || {
-        let socket = Socket::inherited()?;
-        os::end_with_parent(&socket)?;
-        Ok(Channel::from(socket).split())
-    };
-    let (out, mut input) = connect().unwrap_or_else(|error: std::io::Error| {
+    let socket = Socket::inherited().unwrap_or_else(|error| {
         eprintln!("a worker for {name} cannot reach its parent: {error}");
         process::exit(2);
     });
+    let watched = os::end_with_parent(&socket);
+    let (out, mut input) = Channel::from(socket).split();
+    if let Err(error) = watched {
+        // For want of a thread. The parent says it, in its own words and once.
+        say(&out, &tell(&Answer::Failed(Remote::new(&NotWatched(error)))));
+        process::exit(2);
+    }
     panic::set_hook(Box::new(keep_panic));
     let out = OUT.get_or_init(|| out);
     if env::args_os().nth(1).is_some_and(|mark| mark == MARK) {
@@ -141,6 +143,11 @@ pub(crate) fn serve(name: &str, runner: impl Fn(&str) -> Option<Runner>) -> ! {
         }
     }
 }
+
+/// Why a worker has not begun.
+#[derive(Debug, thiserror::Error)]
+#[error("a worker cannot start the thread that ends it with its parent")]
+struct NotWatched(#[source] io::Error);
 
 fn give_up(why: &str) -> ! {
     eprintln!("a worker cannot read its tasks: {why}");
