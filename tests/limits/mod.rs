@@ -9,7 +9,7 @@ use std::{env, fs, process};
 /// How long a program may take: it neither hangs nor is it silent until somebody gives up.
 const DEADLINE: &str = "60";
 
-/// Tries the program under limits on threads.
+/// Tries the program under limits on threads and memory.
 pub fn are_said_in_one_line(program: &str, flags: &[&str]) {
     if !works(&["prlimit", "--nofile=64", "true"]) || !works(&["timeout", "9", "true"]) {
         return eprintln!("skipped: no prlimit and timeout here, which set the limits");
@@ -30,6 +30,10 @@ pub fn are_said_in_one_line(program: &str, flags: &[&str]) {
         );
         // No more than this user has now; root has no limit.
         check(&[&["prlimit", "--nproc=1", program], flags].concat());
+    }
+    for mebibytes in [128_u64, 192, 256, 384, 512, 768, 1024, 2048] {
+        let limit = format!("--as={}", mebibytes << 20);
+        check(&[&["prlimit", &limit, program], flags].concat());
     }
 }
 

@@ -26,7 +26,10 @@ use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Arg, Command};
 
 mod inherited;
+mod memory;
 mod refused;
+
+pub use memory::room_for_a_thread;
 
 /// Exit status of a program that could not do its work.
 pub const FAILED: i32 = 1;
@@ -96,6 +99,7 @@ pub fn parse<Args: clap::Parser>() -> Args {
     // Before there is a thread: it would inherit which signals are blocked.
     inherited::put_right();
     refused::end_in_one_line();
+    memory::end_in_one_line();
     end_at_once_on_ctrl_c();
     read::<Args>(env::args_os()).unwrap_or_else(|error| {
         if error.use_stderr() {

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use httparse::Status;
 use tasks::cpu::formula;
 
+use crate::server::STACK;
 use crate::site::DEADLINE;
 
 /// A client with one connection, which it keeps.
@@ -117,7 +118,8 @@ pub fn run(clients: &mut [Client], each: usize) -> Result<Load> {
             .iter_mut()
             .map(|client| {
                 let ask = move || (0..each).map(|_| timed(client)).collect::<Result<Vec<_>>>();
-                thread::Builder::new().spawn_scoped(scope, ask)
+                let thread = thread::Builder::new().stack_size(STACK);
+                cli::room_for_a_thread().and_then(|()| thread.spawn_scoped(scope, ask))
             })
             .collect();
         let answers = threads

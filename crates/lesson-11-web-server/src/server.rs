@@ -26,6 +26,10 @@ pub const MOST_CONNECTIONS: usize = 500;
 /// with bytes unread resets the connection, and the answer is lost.
 const STILL_READ: usize = 64 << 10;
 
+/// Of each thread here and of the clients. The usual 2 MiB are addresses only, but hundreds of
+/// threads run out of those where memory is limited.
+pub const STACK: usize = 256 << 10;
+
 /// A web server. Dropping it stops it, and waits for the requests under way.
 pub struct Server {
     address: SocketAddr,
@@ -92,7 +96,9 @@ impl Server {
     }
 
     fn thread(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        self.threads.push(thread::Builder::new().name(name.into()).spawn(run)?);
+        cli::room_for_a_thread()?;
+        let thread = thread::Builder::new().name(name.into()).stack_size(STACK);
+        self.threads.push(thread.spawn(run)?);
         Ok(())
     }
 

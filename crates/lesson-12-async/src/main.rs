@@ -175,7 +175,8 @@ fn threads_at_once(args: &Args, waits: usize) -> Result<Round> {
     thread::scope(|scope| {
         let (mut threads, mut refused) = (Vec::new(), None);
         while threads.len() < waits.min(args.threads) && refused.is_none() {
-            match thread::Builder::new().stack_size(STACK).spawn_scoped(scope, one_wait) {
+            let thread = thread::Builder::new().stack_size(STACK);
+            match cli::room_for_a_thread().and_then(|()| thread.spawn_scoped(scope, one_wait)) {
                 Ok(thread) => threads.push(thread),
                 Err(error) if threads.is_empty() => {
                     return Err(error).context("cannot start a thread");
