@@ -1,5 +1,7 @@
 use std::io;
 
+use crate::os;
+
 /// What can go wrong between two processes.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -31,12 +33,16 @@ pub enum Error {
         /// Ends in the message.
         ends: usize,
     },
-    /// The message could not be turned into bytes.
+    /// The message could not be turned into bytes: what its type says, or else the format.
     #[error("the message cannot be encoded")]
-    Encode(#[source] postcard::Error),
-    /// The bytes are not a message of the expected type.
+    Encode(#[source] Cause),
+    /// The bytes are not a message of the expected type: what that says, or else the format.
     #[error("the bytes are no message of the expected type")]
-    Decode(#[source] postcard::Error),
+    Decode(#[source] Cause),
+    /// An end of a pipe or queue, or shared memory, came with the message, and the operating system
+    /// has no room for it here.
+    #[error("an end or memory in the message cannot be taken over")]
+    Ends(#[source] io::Error),
     /// Bytes were left over behind the message.
     #[error("{0} bytes too many behind a message")]
     LeftOver(usize),
@@ -48,11 +54,22 @@ pub enum Error {
     Io(io::Error),
 }
 
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// The same error, with what can be done about it, where that is known: limits of this process on
+/// files, processes and memory are the caller's to raise.
+pub fn explained(error: io::Error) -> io::Error {
+    match os::advice(&error) {
+        Some(advice) => io::Error::new(error.kind(), format!("{error}: {advice}")),
+        None => error,
+    }
+}
+
 impl Error {
     /// Whether only this message is lost: it came whole, and was not what was expected. After
     /// any other error of receiving, a connection has no place to go on from.
     pub fn concerns_one_message(&self) -> bool {
-        matches!(self, Self::Decode(_) | Self::LeftOver(_))
+        matches!(self, Self::Decode(_) | Self::Ends(_) | Self::LeftOver(_))
     }
 }
 
@@ -63,7 +80,7 @@ impl From<io::Error> for Error {
             io::ErrorKind::BrokenPipe
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::NotConnected => Self::Disconnected,
-            _ => Self::Io(error),
+            _ => Self::Io(explained(error)),
         }
     }
 }
@@ -71,7 +88,7 @@ impl From<io::Error> for Error {
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         match error {
-            Error::Io(error) => error,
+            Error::Io(error) | Error::Ends(error) => error,
             error => Self::other(error),
         }
     }

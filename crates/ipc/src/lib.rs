@@ -30,11 +30,12 @@ mod receiving;
 mod ring;
 mod sending;
 mod shared;
+mod told;
 
 pub use channel::{Channel, MAX_MESSAGE};
-pub use error::Error;
+pub use error::{Error, explained};
 pub use os::Socket;
-pub use packet::Packet;
+pub use packet::{Packet, decode};
 pub use pipe::{Pipe, pipe};
 pub use queue::{Receiver, Sender, bounded};
 pub use receiving::{RecvHalf, Waitable, wait};

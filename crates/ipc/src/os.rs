@@ -9,4 +9,4 @@ mod imp;
 mod imp;
 
 pub use imp::Socket;
-pub(crate) use imp::{Handle, nameless_memory, stays_large, wait_readable};
+pub(crate) use imp::{Handle, advice, nameless_memory, stays_large, wait_readable};

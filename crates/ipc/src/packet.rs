@@ -8,7 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Error;
 use crate::buffer::{self, Encoding};
+use crate::error::explained;
 use crate::os::Handle;
+use crate::told::{Telling, Told};
 
 /// An encoded message.
 #[derive(Debug)]
@@ -20,8 +22,10 @@ pub struct Packet {
 struct Travellers {
     /// By place; none where one has been taken out.
     handles: Vec<Option<Handle>>,
-    /// Why an end could not come along: serde formats drop the text of an error.
+    /// Why an end could not come along: an error of the format has no room for it.
     failure: Option<io::Error>,
+    /// The last words of the message's own type.
+    words: Option<String>,
 }
 
 thread_local! {
@@ -38,25 +42,21 @@ impl Packet {
     /// end cannot come along.
     pub fn encode<T: Serialize + ?Sized>(message: &T) -> Result<Self, Error> {
         let scope = Scope::open(Vec::new());
-        let encoded = postcard::serialize_with_flavor(message, Encoding::default());
-        let Travellers { handles, failure } = scope.close();
-        match (encoded, failure) {
-            (Ok(bytes), _) => {
-                let handles = handles.into_iter().flatten().collect();
-                let packet = Self { bytes, handles };
-                // Here, not when it is sent: then it could be too late to tell the sender.
-                packet.measure()?;
-                Ok(packet)
-            }
-            (Err(_), Some(failure)) => Err(Error::Io(failure)),
-            (Err(error), None) => Err(Error::Encode(error)),
-        }
+        let encoded = postcard::serialize_with_flavor(&Telling(message), Encoding::default());
+        let mut travellers = scope.close();
+        let bytes =
+            encoded.map_err(|error| travellers.cause(error, Error::Io, Error::Encode))?;
+        let handles = travellers.handles.into_iter().flatten().collect();
+        let packet = Self { bytes, handles };
+        // Here, not when it is sent: then it could be too late to tell the sender.
+        packet.measure()?;
+        Ok(packet)
     }
 
     /// Turns the bytes back into a message, all of them.
     ///
     /// # Errors
-    /// [`Error::Decode`], [`Error::LeftOver`].
+    /// [`Error::Decode`], [`Error::Ends`], [`Error::LeftOver`].
     pub fn decode<T: DeserializeOwned>(self) -> Result<T, Error> {
         let (message, rest) = self.split_first()?;
         match rest.bytes.len() {
@@ -80,7 +80,10 @@ impl Packet {
     /// # Errors
     /// [`Error::Encode`], [`Error::TooLarge`].
     pub fn prepend<T: Serialize>(mut self, first: &T) -> Result<Self, Error> {
-        self.bytes.splice(..0, postcard::to_stdvec(first).map_err(Error::Encode)?);
+        self.bytes.splice(
+            ..0,
+            postcard::to_stdvec(first).map_err(|error| Error::Encode(error.into()))?,
+        );
         self.measure()?;
         Ok(self)
     }
@@ -88,16 +91,43 @@ impl Packet {
     /// Takes off what [`prepend`](Self::prepend) put there; the message itself stays encoded.
     ///
     /// # Errors
-    /// [`Error::Decode`].
+    /// [`Error::Decode`], [`Error::Ends`].
     pub fn split_first<T: DeserializeOwned>(mut self) -> Result<(T, Self), Error> {
         let handles = std::mem::take(&mut self.handles);
-        let scope = Scope::open(handles.into_iter().map(Some).collect());
-        let (first, rest) = postcard::take_from_bytes(&self.bytes).map_err(Error::Decode)?;
+        let (first, rest, handles) =
+            take(&self.bytes, handles.into_iter().map(Some).collect())?;
         let read = self.bytes.len() - rest.len();
         self.bytes.drain(..read);
-        self.handles = scope.close().handles.into_iter().flatten().collect();
+        self.handles = handles.into_iter().flatten().collect();
         Ok((first, self))
     }
+}
+
+/// Turns the first of some bytes back into a message that no ends travel with, and returns the
+/// others.
+///
+/// # Errors
+/// [`Error::Decode`].
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), Error> {
+    let (message, rest, _) = take(bytes, Vec::new())?;
+    Ok((message, rest))
+}
+
+/// A message, the bytes behind it, and the handles that are not in it.
+type Taken<'a, T> = (T, &'a [u8], Vec<Option<Handle>>);
+
+fn take<T: DeserializeOwned>(
+    bytes: &[u8],
+    handles: Vec<Option<Handle>>,
+) -> Result<Taken<'_, T>, Error> {
+    let scope = Scope::open(handles);
+    let mut format = postcard::Deserializer::from_bytes(bytes);
+    let message = T::deserialize(Telling(&mut format)).map_err(|Told(error)| error);
+    let mut travellers = scope.close();
+    let taken = message.and_then(|message| Ok((message, format.finalize()?)));
+    let (message, rest) =
+        taken.map_err(|error| travellers.cause(error, Error::Ends, Error::Decode))?;
+    Ok((message, rest, travellers.handles))
 }
 
 impl Drop for Packet {
@@ -119,9 +149,59 @@ struct Scope {
     outer: Option<Travellers>,
 }
 
+impl Travellers {
+    /// What a failure of the format comes from.
+    fn cause(
+        &mut self,
+        error: postcard::Error,
+        of_ends: impl FnOnce(io::Error) -> Error,
+        other: impl FnOnce(Box<dyn std::error::Error + Send + Sync>) -> Error,
+    ) -> Error {
+        use postcard::Error::{SerdeDeCustom, SerdeSerCustom};
+        // Words that were taken for no error, before another one, are none of it.
+        let of_the_type = matches!(error, SerdeDeCustom | SerdeSerCustom);
+        match (self.failure.take(), self.words.take().filter(|_| of_the_type)) {
+            (Some(failure), _) if of_the_type => of_ends(failure),
+            (_, Some(words)) => other(words.into()),
+            (_, None) => other(error.into()),
+        }
+    }
+}
+
+/// Keeps what the type of a message says while this thread encodes or decodes it.
+pub(crate) fn keep(words: String) {
+    TRAVELLERS.with_borrow_mut(|travellers| {
+        if let Some(travellers) = travellers {
+            travellers.words = Some(words);
+        }
+    });
+}
+
+/// Keeps why an end cannot travel; the error that ends the message for it.
+fn fail(error: io::Error) -> String {
+    let text = error.to_string();
+    TRAVELLERS.with_borrow_mut(|travellers| {
+        if let Some(travellers) = travellers {
+            travellers.failure = Some(explained(error));
+        }
+    });
+    text
+}
+
+/// The error of a message whose end cannot be taken over.
+pub(crate) fn refused<E: serde::de::Error>(error: Error) -> E {
+    match error {
+        Error::Io(error) | Error::Ends(error) if error.kind() != io::ErrorKind::InvalidData => {
+            E::custom(fail(error))
+        }
+        error => E::custom(error),
+    }
+}
+
 impl Scope {
     fn open(handles: Vec<Option<Handle>>) -> Self {
-        Self { outer: TRAVELLERS.replace(Some(Travellers { handles, failure: None })) }
+        let travellers = Travellers { handles, failure: None, words: None };
+        Self { outer: TRAVELLERS.replace(Some(travellers)) }
     }
 
     fn close(self) -> Travellers {
@@ -145,17 +225,12 @@ pub(crate) fn attach<S: Serializer>(
         return Err(Error::custom("an end travels only in a message to a process"));
     }
     // Outside of the borrow: opening an end may mean sending a message of its own.
-    let opened = open();
+    let handle = open().map_err(|error| Error::custom(fail(error)))?;
     let place = TRAVELLERS.with_borrow_mut(|travellers| {
-        let Travellers { handles, failure } = travellers.as_mut().expect("looked at above");
-        let handle = opened.map_err(|error| {
-            let text = error.to_string();
-            *failure = Some(error);
-            Error::custom(text)
-        })?;
+        let handles = &mut travellers.as_mut().expect("looked at above").handles;
         handles.push(Some(handle));
-        Ok(handles.len() - 1)
-    })?;
+        handles.len() - 1
+    });
     place.serialize(serializer)
 }
 

@@ -25,7 +25,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use self::lend::Lend;
 use self::remote::Remote;
 use self::state::{LocalReceiver, LocalSender, Queue};
-use crate::packet::{attach, detach};
+use crate::packet::{attach, detach, refused};
 use crate::{Error, Packet};
 
 /// A queue of at most `capacity` messages, 1 or more.
@@ -180,7 +180,7 @@ fn lent<L: Lend, S: Serializer>(end: &End<L>, serializer: S) -> Result<S::Ok, S:
 }
 
 fn connected<'de, L, D: Deserializer<'de>>(deserializer: D) -> Result<End<L>, D::Error> {
-    let remote = Remote::over(detach(deserializer)?).map_err(serde::de::Error::custom)?;
+    let remote = Remote::over(detach(deserializer)?).map_err(refused)?;
     Ok(End::Remote(Arc::new(remote)))
 }
 

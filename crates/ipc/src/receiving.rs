@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::hint;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,6 +41,8 @@ pub struct RecvHalf {
     found: Option<Result<Packet, Error>>,
     /// The other end is gone, and nothing comes through the socket any more.
     ended: bool,
+    /// It did not receive all that was sent to it.
+    unread: bool,
 }
 
 #[derive(Debug)]
@@ -68,12 +71,19 @@ impl RecvHalf {
             handles: VecDeque::new(),
             found: None,
             ended: false,
+            unread: false,
         }
     }
 
     /// The connection under the messages.
     pub fn socket(&self) -> &Socket {
         &self.socket
+    }
+
+    /// Whether the other end, which is gone, left unread some of what came to it through the socket.
+    /// Where the system does not tell (Linux does), never.
+    pub fn left_unread(&self) -> bool {
+        self.unread
     }
 
     /// Waits for the next message.
@@ -269,6 +279,8 @@ impl RecvHalf {
                 received
             }
         };
+        self.unread |=
+            matches!(&received, Err(error) if error.kind() == ErrorKind::ConnectionReset);
         match received.map_err(Error::from) {
             Ok(0) | Err(Error::Disconnected) => self.ended = true,
             Ok(_) => {}

@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Error;
 use crate::os::{nameless_memory, stays_large};
-use crate::packet::{attach, detach};
+use crate::packet::{attach, detach, refused};
 
 /// A number that may lie in shared memory.
 pub trait Plain: Copy + sealed::Cell {}
@@ -303,7 +303,7 @@ impl<'de, T: Plain> Deserialize<'de> for SharedSlice<T> {
         if !stays_large(&file) {
             return Err(serde::de::Error::custom("memory that could shrink"));
         }
-        Self::map(file, start..end).map_err(serde::de::Error::custom)
+        Self::map(file, start..end).map_err(|error| refused(error.into()))
     }
 }
 

@@ -74,16 +74,16 @@ fn two_processes_wait(args: &Args) -> Result<()> {
         let process = Process::spawn(Nap { time: args.wait, parent: theirs })?;
         running.push((name, ours, process));
     }
-    for (name, pipe, _) in &mut running {
-        println!("   {name}: {}", pipe.recv()?);
+    for (name, pipe, process) in &mut running {
+        println!("   {name}: {}", process.heard(pipe.recv())?);
     }
     // Both have started; only now may either go on. Without this line a slow machine could
     // print "finished" before the second "starting".
-    for (_, pipe, _) in &running {
-        pipe.send(&())?;
+    for (_, pipe, process) in &mut running {
+        process.heard(pipe.send(&()))?;
     }
-    for (name, mut pipe, process) in running {
-        println!("   {name}: {}", pipe.recv()?);
+    for (name, mut pipe, mut process) in running {
+        println!("   {name}: {}", process.heard(pipe.recv())?);
         process.join()?;
     }
     println!("   all completed, and both had started before either finished");

@@ -86,9 +86,9 @@ fn a_child_greets_through_a_queue() -> Result<()> {
 fn a_child_greets_through_a_pipe() -> Result<()> {
     println!("\n2. The same through a pipe, which goes both ways.");
     let (mut ours, theirs) = pipe::<String, String>()?;
-    let child = Process::spawn(GreetBack { parent: theirs })?;
-    ours.send(&"parent".into())?;
-    println!("   the parent says its name, and reads: {}", ours.recv()?);
+    let mut child = Process::spawn(GreetBack { parent: theirs })?;
+    child.heard(ours.send(&"parent".into()))?;
+    println!("   the parent says its name, and reads: {}", child.heard(ours.recv())?);
     child.join()?;
     Ok(())
 }
@@ -229,30 +229,33 @@ fn numbers_are_handed_over_in_three_ways(args: &Args) -> Result<()> {
         format!("   {:16}{:>10}{:>10}{:>10}", "round trip", "1 number", "1 000", "100 000");
     let (to_child, numbers) = bounded(1)?;
     let (sums, from_child) = bounded(1)?;
-    let child = Process::spawn(AddUp::Queue(numbers, sums))?;
-    table += &round_trips("queue", |numbers| {
+    let mut child = Process::spawn(AddUp::Queue(numbers, sums))?;
+    let row = round_trips("queue", |numbers| {
         to_child.send(numbers)?;
         from_child.recv()
-    })?;
+    });
+    table += &child.heard(row)?;
     child.join()?;
 
     let (mut ours, theirs) = pipe()?;
-    let child = Process::spawn(AddUp::Pipe(theirs))?;
-    table += &round_trips("pipe", |numbers| {
+    let mut child = Process::spawn(AddUp::Pipe(theirs))?;
+    let row = round_trips("pipe", |numbers| {
         ours.send(numbers)?;
         ours.recv()
-    })?;
+    });
+    table += &child.heard(row)?;
     child.join()?;
 
     let memory = SharedSlice::zeroed(LARGEST)?;
     let (mut ours, theirs) = pipe()?;
-    let child = Process::spawn(AddUp::Memory(memory.clone(), theirs))?;
-    table += &round_trips("shared memory", |numbers| {
+    let mut child = Process::spawn(AddUp::Memory(memory.clone(), theirs))?;
+    let row = round_trips("shared memory", |numbers| {
         memory.write(numbers);
         // The numbers do not travel; the word that they are there does.
         ours.send(&numbers.len())?;
         ours.recv()
-    })?;
+    });
+    table += &child.heard(row)?;
     child.join()?;
     println!("   all sums are right, by queue, by pipe and in shared memory");
     args.output.measured(table);
@@ -269,7 +272,7 @@ const ROUNDS: usize = 21;
 fn round_trips(
     way: &str,
     mut add_up: impl FnMut(&Vec<u64>) -> Result<u64, ipc::Error>,
-) -> Result<String> {
+) -> Result<String, ipc::Error> {
     let mut row = format!("\n   {way:16}");
     let mut speed = 0.0;
     for size in SIZES {

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use ipc::{Pipe, pipe};
 use process_pool::{Death, Ended, Error, Process};
 use tasks::cpu::formula;
@@ -44,7 +44,7 @@ pub fn run(
     // Before the turn is given: the task may begin, and its own clock with it, before this
     // thread runs again.
     let start = Instant::now();
-    processes[0].turns.send(&())?;
+    processes[0].turns.send(&()).context("the faulty task takes no turn")?;
     let mut heard = processes[0].hear(None)?;
     // Only now, when the fault is there, may the others go on: that they do is no luck.
     processes.iter().for_each(Made::give_turns);
@@ -71,7 +71,7 @@ pub fn run(
         for _ in 0..process.bystanders {
             match process.hear(None)? {
                 Word::Done(sum) => done += checked(sum),
-                other => bail!("{other:?} of a process without a fault"),
+                other => bail!("without a fault: {other}"),
             }
         }
     }
@@ -128,7 +128,7 @@ impl Made {
             match self.hear(None)? {
                 Word::Here => {}
                 Word::NoThread(why) => bail!("cannot start a thread: {why}"),
-                other => bail!("{other:?} before its turn"),
+                other => bail!("before the turn of any task: {other}"),
             }
         }
         Ok(())

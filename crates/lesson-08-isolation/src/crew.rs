@@ -72,6 +72,20 @@ pub enum Word {
     Done(u128),
 }
 
+impl fmt::Display for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Here => f.write_str("a task has begun"),
+            Self::NoThread(why) => write!(f, "a task has no thread: {why}"),
+            Self::Endless => f.write_str("a task is about to loop"),
+            Self::Noticed(Report::Panicked(text)) => write!(f, "a task has panicked: {text}"),
+            Self::Noticed(Report::Signal(name)) => write!(f, "a process has ended by {name}"),
+            Self::Noticed(report) => write!(f, "a task has timed out: {report}"),
+            Self::Done(_) => f.write_str("a task has its answer"),
+        }
+    }
+}
+
 /// What is known of the faulty task, after all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {

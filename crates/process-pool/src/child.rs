@@ -117,7 +117,13 @@ impl Child {
                 self.reap();
                 Err(Error::Late(deadline))
             }
-            Err(_) => Err(Error::NotReady(self.reap())),
+            Err(ipc::Error::Disconnected | ipc::Error::Truncated { .. }) => {
+                Err(Error::NotReady(self.reap()))
+            }
+            Err(error) => {
+                self.reap();
+                Err(Error::start(error.into()))
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use ipc::{Packet, RecvHalf};
 use crate::dispatch::{Line, Phase, State};
 use crate::message::{Answer, DONE, LOG};
 use crate::shared::{Shared, Started};
-use crate::{At, Death, Ended, Error, Policy, Record, call, dispatch};
+use crate::{At, Death, Ended, Error, Policy, Record, Remote, call, dispatch};
 
 /// The most answers that are handled under one lock.
 const BATCH: usize = 256;
@@ -115,7 +115,7 @@ impl Collector {
         let error = |at, time_out: Option<Duration>| match time_out {
             Some(after) => Error::TimedOut { after, at },
             None if lost => Error::Died(Death { ended: ended.clone(), at }),
-            None => Error::decode("output", NoAnswer(why.to_string())),
+            None => Error::decode("output", Remote::new(why)),
         };
 
         let (mut ends, mut sends) = (Vec::new(), Vec::new());
@@ -245,25 +245,24 @@ pub(crate) fn report(
         Ok(answer) if answer.bytes().first() == Some(&DONE) => Ok(()),
         Ok(answer) => {
             let at = At { worker: 0, pid: line.child.pid(), task: 0 };
-            let error = answer.decode::<Answer<()>>().ok();
-            match error.and_then(|answer| dispatch::failure(answer, at)) {
-                Some(error) => failed(error),
-                None => failed(Error::decode("output", dispatch::Confused)),
+            match answer.decode::<Answer<()>>().map(|answer| dispatch::failure(answer, at)) {
+                Ok(Some(error)) => failed(error),
+                Ok(None) => failed(Error::decode("output", dispatch::Confused)),
+                Err(error) => failed(Error::decode("output", error)),
             }
         }
         Err(ipc::Error::TimedOut) => {
             line.child.reap();
             Err(Error::Late(settings.start_deadline))
         }
-        Err(_) => {
+        Err(ipc::Error::Disconnected | ipc::Error::Truncated { .. }) => {
             let ended: Ended = line.child.reap();
             let at = At { worker: 0, pid: line.child.pid(), task: 0 };
             failed(Error::Died(Death { ended, at }))
         }
+        Err(error) => {
+            line.child.reap();
+            failed(Error::decode("output", error))
+        }
     }
 }
-
-/// Why what a worker said is no answer.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct NoAnswer(String);

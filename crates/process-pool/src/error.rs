@@ -20,7 +20,7 @@ pub enum Error {
     #[error("cannot start a worker")]
     Start(#[source] Arc<io::Error>),
     /// The process started, and ended before it reported for work.
-    #[error("a worker did not become ready: {0}")]
+    #[error("a worker did not become ready: {0}{hint}", hint = hint(.0))]
     NotReady(Ended),
     /// The process started, did not report for work in time, and was killed.
     #[error("a worker did not become ready within {0:?}")]
@@ -40,7 +40,7 @@ pub enum Error {
     #[error("the initializer of a worker failed")]
     Initializer(#[source] Arc<Error>),
     /// The task, or its output, cannot be turned into a message.
-    #[error("the {what} cannot be encoded")]
+    #[error("the {what} cannot be {}", if is_refused(.source) { "sent" } else { "encoded" })]
     Encode {
         /// `task` or `output`.
         what: &'static str,
@@ -74,6 +74,9 @@ pub enum Error {
     /// The worker ended while it ran the task.
     #[error("worker {0}")]
     Died(Death),
+    /// A pipe or a queue to a process has failed, and the process has not.
+    #[error("cannot talk to the process")]
+    Talk(#[source] Arc<ipc::Error>),
     /// The task ran longer than it was allowed to, and its worker was killed.
     #[error("timed out after {after:?}")]
     TimedOut {
@@ -93,9 +96,25 @@ pub enum Error {
 /// An error of any kind, shared.
 pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
+/// Whether the operating system keeps it from travelling, or from being encoded with its ends.
+fn is_refused(source: &Cause) -> bool {
+    matches!(source.downcast_ref(), Some(ipc::Error::Io(_)))
+}
+
+/// A program that ends by itself before it takes orders knows nothing of them, mostly.
+fn hint(ended: &Ended) -> &'static str {
+    match ended {
+        Ended::Exited { .. } => {
+            "; what it printed may say why. The first line of its main has to be serve, \
+             which the harness of a #[test] does not call"
+        }
+        _ => "",
+    }
+}
+
 impl Error {
     pub(crate) fn start(error: io::Error) -> Self {
-        Self::Start(error.into())
+        Self::Start(ipc::explained(error).into())
     }
 
     pub(crate) fn encode(

@@ -252,15 +252,14 @@ impl Outputs {
 }
 
 fn decode<O: serde::de::DeserializeOwned>(answer: &[u8], at: At) -> Result<O, Error> {
-    match postcard::take_from_bytes(answer) {
+    match ipc::decode(answer) {
         Ok((Answer::Done(output), [])) => Ok(output),
-        Ok((_, [_, ..])) => Err(Error::decode(
-            "output",
-            ipc::Error::Decode(postcard::Error::DeserializeBadEncoding),
-        )),
+        Ok((_, rest @ [_, ..])) => {
+            Err(Error::decode("output", ipc::Error::LeftOver(rest.len())))
+        }
         Ok((answer, [])) => Err(failure(answer, at)
             .unwrap_or_else(|| Error::decode("output", crate::dispatch::Confused))),
-        Err(error) => Err(Error::decode("output", ipc::Error::Decode(error))),
+        Err(error) => Err(Error::decode("output", error)),
     }
 }
 

@@ -70,13 +70,10 @@ impl<T: Task> Process<T> {
         if watched {
             child.watch(out.socket()).map_err(Error::start)?;
         }
-        let bye = Packet::encode(&Order::<()>::Bye).expect("it is a word");
-        for order in [packet, bye] {
-            match out.send(&order) {
-                // What became of it is found out by waiting for its answer.
-                Ok(()) | Err(ipc::Error::Disconnected) => {}
-                Err(error) => return Err(Error::encode("task", error)),
-            }
+        match out.send(&packet) {
+            // What became of it is found out by waiting for its answer.
+            Ok(()) | Err(ipc::Error::Disconnected) => {}
+            Err(error) => return Err(Error::encode("task", error)),
         }
         let (outcome, ended) = (None, None);
         Ok(Self {
@@ -94,7 +91,9 @@ impl<T: Task> Process<T> {
     ///
     /// # Errors
     /// What the task came to: [`Error::Failed`], [`Error::Panicked`], [`Error::Died`], and
-    /// [`Error::Encode`] or [`Error::Decode`] when its output cannot travel.
+    /// [`Error::Encode`] or [`Error::Decode`] when its output cannot travel. [`Error::NotReady`]
+    /// when the process has ended by itself before it had read the task (on Linux, and if it has
+    /// left no process behind that holds its connection; else it has died).
     pub fn join(mut self) -> Result<T::Output, Error> {
         self.wait(None);
         self.take()
@@ -126,6 +125,25 @@ impl<T> Process<T> {
     /// [`join`](Self::join) does not wait.
     pub fn join_timeout(&mut self, time_out: Duration) -> bool {
         self.wait(Instant::now().checked_add(time_out))
+    }
+
+    /// What was heard from the process through a pipe or a queue, or told it. Their errors say that
+    /// the other end is gone, and not why: this says how the process has ended, if it ends now.
+    ///
+    /// # Errors
+    /// As [`join`](Self::join), and [`Error::Talk`].
+    pub fn heard<R>(&mut self, heard: Result<R, ipc::Error>) -> Result<R, Error> {
+        heard.map_err(|error| {
+            let is_gone =
+                matches!(error, ipc::Error::Disconnected | ipc::Error::Truncated { .. });
+            if is_gone
+                && self.join_timeout(GRACE)
+                && let Some(Err(why)) = &self.outcome
+            {
+                return why.clone();
+            }
+            Error::Talk(error.into())
+        })
     }
 
     /// How the process ended; none while it runs.
@@ -177,7 +195,13 @@ impl<T> Process<T> {
                 end => {
                     let ended = self.child.reap();
                     let at = self.at();
+                    let began = !self.input.left_unread();
                     self.outcome.get_or_insert_with(|| match end {
+                        Err(ipc::Error::Disconnected)
+                            if !began && matches!(ended, Ended::Exited { .. }) =>
+                        {
+                            Err(Error::NotReady(ended.clone()))
+                        }
                         Err(ipc::Error::Disconnected | ipc::Error::Truncated { .. }) => {
                             Err(Error::Died(Death { ended: ended.clone(), at }))
                         }

@@ -196,7 +196,7 @@ impl Shared {
         let prefix = self.settings.prefix.then(|| format!("worker {index}: "));
         let (child, out, input) = Child::start(MARK, self.settings.task, prefix.as_deref())?;
         child.watch(out.socket()).map_err(Error::start)?;
-        let failed = |error| Error::start(std::io::Error::other(error));
+        let failed = |error: ipc::Error| Error::start(error.into());
         let board = Board::new().map_err(failed)?;
         let initializer = self.settings.initializer.as_ref();
         let setup = Setup {

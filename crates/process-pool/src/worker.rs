@@ -115,8 +115,11 @@ pub(crate) fn serve(name: &str, runner: impl Fn(&str) -> Option<Runner>) -> ! {
     let watched = os::end_with_parent(&socket);
     let (out, mut input) = Channel::from(socket).split();
     if let Err(error) = watched {
-        // For want of a thread. The parent says it, in its own words and once.
-        say(&out, &tell(&Answer::Failed(Remote::new(&NotWatched(error)))));
+        let error = ipc::explained(error);
+        let error = io::Error::other(format!(
+            "a worker cannot watch for the end of its parent: {error}"
+        ));
+        say(&out, &tell(&Answer::Failed(Remote::new(&error))));
         process::exit(2);
     }
     panic::set_hook(Box::new(keep_panic));
@@ -139,18 +142,17 @@ pub(crate) fn serve(name: &str, runner: impl Fn(&str) -> Option<Runner>) -> ! {
         match input.recv() {
             Ok(order) => worker.obey(order, &runner),
             Err(ipc::Error::Disconnected | ipc::Error::Truncated { .. }) => process::exit(0),
-            Err(error) => give_up(&error.to_string()),
+            Err(error) => give_up(out, &error),
         }
     }
 }
 
-/// Why a worker has not begun.
-#[derive(Debug, thiserror::Error)]
-#[error("a worker cannot start the thread that ends it with its parent")]
-struct NotWatched(#[source] io::Error);
-
-fn give_up(why: &str) -> ! {
-    eprintln!("a worker cannot read its tasks: {why}");
+/// Ends a worker that cannot read what its parent sends. The task that comes next fails for that
+/// reason, and not for the end of a worker that says nothing.
+fn give_up(out: &SendHalf, why: &ipc::Error) -> ! {
+    if out.send(&tell(&Answer::TaskUnreadable(Remote::new(why)))).is_err() {
+        eprintln!("a worker cannot read its tasks: {why}");
+    }
     process::exit(2);
 }
 
@@ -191,7 +193,7 @@ impl Worker {
                 say(self.out, &tell(&Answer::Skipped));
             }
             Ok(Order::Task(_) | Order::Timed(_)) => unreachable!("tasks were sorted out above"),
-            Err(error) => give_up(&error.to_string()),
+            Err(error) => give_up(self.out, &error),
         }
     }
 
@@ -224,6 +226,10 @@ impl Worker {
             self.tell_times();
         }
         say(self.out, &answer);
+        if self.setup.is_none() {
+            // A process for one task: nobody tells it that there are no more.
+            os::exit(1);
+        }
     }
 
     /// Before the answer that they are of.
@@ -235,13 +241,15 @@ impl Worker {
     /// done before its worker died has its output.
     fn run_chunk(&mut self, bytes: &[u8]) {
         let Some((timed, count, mut tasks)) = chunk::read_chunk(bytes) else {
-            give_up("a chunk without a head")
+            give_up(self.out, &ipc::Error::Corrupt("a chunk without a head"))
         };
         let mut since = Instant::now();
         let mut answers = 0;
         self.begin_bundle();
         for _ in 0..count {
-            let Some((task, rest)) = chunk::split(tasks) else { give_up("a chunk cut short") };
+            let Some((task, rest)) = chunk::split(tasks) else {
+                give_up(self.out, &ipc::Error::Corrupt("a chunk cut short"))
+            };
             tasks = rest;
             if !self.begin(timed) {
                 continue;
@@ -343,15 +351,14 @@ fn run_in_chunk<T: Task>(
 ) -> Option<Packet> {
     let from = answers.len();
     let ran = guarded(AssertUnwindSafe(|| {
-        let task: T = match postcard::take_from_bytes(task) {
-            Ok((task, [])) => task,
-            Ok((_, rest)) => {
-                let error = ipc::Error::LeftOver(rest.len());
-                append_words(answers, &Answer::TaskUnreadable(Remote::new(&error)));
-                return None;
-            }
+        let task = match ipc::decode::<T>(task) {
+            Ok((task, [])) => Ok(task),
+            Ok((_, rest)) => Err(ipc::Error::LeftOver(rest.len())),
+            Err(error) => Err(error),
+        };
+        let task = match task {
+            Ok(task) => task,
             Err(error) => {
-                let error = ipc::Error::Decode(error);
                 append_words(answers, &Answer::TaskUnreadable(Remote::new(&error)));
                 return None;
             }

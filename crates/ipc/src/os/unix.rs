@@ -106,8 +106,10 @@ impl Socket {
             };
             // A message whose handles did not all arrive (no descriptors left here) is broken, and
             // so is what follows: the stream has no place to go on from. The kernel has closed
-            // what it did not hand over.
-            let truncated = |_| io::Error::other("no room for the descriptors of a message");
+            // what it did not hand over, and does not say why.
+            let truncated = |_| {
+                io::Error::other(format!("a message came without all of its ends: {FILES}"))
+            };
             for message in received.cmsgs().map_err(truncated)? {
                 if let ControlMessageOwned::ScmRights(raw) = message {
                     handles.extend(raw.into_iter().map(|raw| {
@@ -170,6 +172,20 @@ fn wait(
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+const FILES: &str = "this process may have no more open files (ulimit -n)";
+
+/// What can be done about an error of the system.
+pub(crate) fn advice(error: &io::Error) -> Option<&'static str> {
+    Some(match Errno::from_raw(error.raw_os_error()?) {
+        Errno::EMFILE => FILES,
+        Errno::ENFILE => "all programs together may have no more open files",
+        Errno::ETOOMANYREFS => "too many open files are on their way to processes (ulimit -n)",
+        // Of what starts a process or a thread; nothing else is tried again later.
+        Errno::EAGAIN => "this user may have no more processes and threads (ulimit -u)",
+        _ => return None,
+    })
 }
 
 /// To wait for the connection beside others. It is readable when something comes, its end too; a

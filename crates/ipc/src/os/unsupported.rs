@@ -87,3 +87,7 @@ pub(crate) fn stays_large(_: &File) -> bool {
 pub(crate) fn nameless_memory(_: u64) -> io::Result<File> {
     unsupported()
 }
+
+pub(crate) fn advice(_: &io::Error) -> Option<&'static str> {
+    None
+}

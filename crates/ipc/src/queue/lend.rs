@@ -8,6 +8,7 @@ use std::{io, thread};
 use super::state::{LocalReceiver, LocalSender};
 use super::words::Words;
 use super::{END, LOOK, MESSAGE};
+use crate::error::explained;
 use crate::os::{Handle, Socket};
 use crate::{Channel, Error, Packet, RecvHalf, SendHalf};
 
@@ -26,9 +27,16 @@ pub(super) trait Lend: Clone {
         let (ours, words) = (Channel::from(ours), Words::new()?);
         // The first message on the connection: it is there before the end arrives.
         ours.send(&Packet::encode(&words)?)?;
-        self.clone().serve(words, ours)?;
+        self.clone().serve(words, ours).map_err(no_thread)?;
         Ok(theirs.into())
     }
+}
+
+/// Threads are what the limits of a process or a user run out of there; a second handle to a
+/// socket may be refused as well, which says so itself.
+fn no_thread(error: io::Error) -> io::Error {
+    let error = explained(error);
+    io::Error::new(error.kind(), format!("no thread serves an end of a queue: {error}"))
 }
 
 impl Lend for LocalSender {

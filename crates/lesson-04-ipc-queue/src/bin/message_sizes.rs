@@ -106,13 +106,14 @@ fn receive(
     mut next: impl FnMut() -> Result<u64, Error>,
 ) -> Result<Duration> {
     let (mut start, theirs) = pipe()?;
-    let child = Process::spawn(SendAll { load, way, start: theirs })?;
-    start.recv()?;
+    let mut child = Process::spawn(SendAll { load, way, start: theirs })?;
+    child.heard(start.recv())?;
     // Before the word, not behind it: the sender may be at work before this thread runs again.
     let begun = Instant::now();
-    start.send(&())?;
+    child.heard(start.send(&()))?;
     for number in 0..load.messages {
-        assert_eq!(next()?, load.sum_of(number), "message {number} comes next, and is whole");
+        let sum = child.heard(next())?;
+        assert_eq!(sum, load.sum_of(number), "message {number} comes next, and is whole");
     }
     let took = begun.elapsed();
     child.join()?;

@@ -8,6 +8,7 @@ use std::{collections::HashSet, env, io, panic, process, thread};
 
 use ipc::{Pipe, Receiver, Sender, SharedSlice, bounded, pipe};
 use libtest_mimic::Arguments;
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use process_pool::{
@@ -66,6 +67,8 @@ pub fn main() {
         trial("a_type_that_is_not_served_is_refused", a_type_that_is_not_served_is_refused),
         trial("a_main_without_serve_does_not_start_itself_again", no_serve_no_fork_bomb),
         trial("an_output_with_too_many_ends_is_an_error", too_many_ends_are_an_error),
+        trial("ends_that_a_worker_has_no_room_for_name_the_limit", few_descriptors),
+        trial("what_a_process_says_no_more_is_told_by_its_end", heard),
         trial("a_program_that_a_task_started_keeps_no_death_secret", grandchild),
         trial("a_worker_that_died_idle_costs_no_task", a_worker_that_died_idle_costs_no_task),
         trial("a_pool_of_no_workers_is_refused", a_pool_of_no_workers_is_refused),
@@ -109,6 +112,11 @@ enum Work {
     Slices(usize),
     /// Says which.
     StartProgramAndDie(Sender<u32>),
+    /// How many files it may have open from now on.
+    Limit(u64),
+    Hold(Vec<Sender<u32>>),
+    /// Has a pool with so many files to open.
+    Few(u64),
 }
 
 #[derive(Serialize, Deserialize, Debug)]
@@ -155,6 +163,16 @@ impl Task for Work {
             Self::StartProgramAndDie(parent) => {
                 parent.send(&Command::new("sleep").arg("60").spawn()?.id())?;
                 kill_this_process();
+            }
+            Self::Limit(files) => {
+                setrlimit(Resource::RLIMIT_NOFILE, files, files)?;
+                return Ok(Made::Nothing);
+            }
+            Self::Hold(_) => return Ok(Made::Nothing),
+            Self::Few(files) => {
+                setrlimit(Resource::RLIMIT_NOFILE, files, files)?;
+                Pool::new(4)?.submit(Self::Pid).result()?;
+                return Ok(Made::Nothing);
             }
             Self::ReadStdin => {
                 let mut bytes = Vec::new();
@@ -256,6 +274,14 @@ impl Task for Tell {
     fn run(self) -> Result<(), Failed> {
         self.sums.send(&self.numbers.iter().sum::<Result<u64, _>>()?)?;
         Ok(())
+    }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", chain(source)),
+        None => error.to_string(),
     }
 }
 
@@ -422,8 +448,16 @@ fn what_cannot_travel_is_an_error() {
     let pool = Pool::new(1).unwrap();
     let error = pool.submit(Stubborn { there: false }).result().unwrap_err();
     assert_eq!(error.to_string(), "the task cannot be decoded");
+    assert!(chain(&error).ends_with(": not this way"), "{}", chain(&error));
     let error = pool.submit(Stubborn { there: true }).result().unwrap_err();
     assert_eq!(error.to_string(), "the output cannot be decoded");
+    assert!(chain(&error).ends_with(": not this way"), "{}", chain(&error));
+    for there in [false, true] {
+        let outputs = pool.map([0; 3].map(|_| Stubborn { there })).chunk_size(3);
+        for error in outputs.map(Result::unwrap_err) {
+            assert!(chain(&error).ends_with(": not this way"), "{}", chain(&error));
+        }
+    }
     assert_eq!(pool.replaced(), 0);
     pool.shutdown();
 
@@ -555,6 +589,9 @@ const FORGETFUL: &str = "MAIN_FORGETS_SERVE";
 fn a_main_that_forgets_serve() {
     let error = Process::spawn(Work::Pid).and_then(Process::join).unwrap_err();
     eprintln!("{error}");
+    if !matches!(error, Error::NotServed) {
+        eprintln!("{}", Pool::<Work>::new(1).unwrap_err());
+    }
 }
 
 fn no_serve_no_fork_bomb() {
@@ -562,7 +599,11 @@ fn no_serve_no_fork_bomb() {
         Command::new(env::current_exe().unwrap()).env(FORGETFUL, "1").output().unwrap();
     let text = String::from_utf8(program.stderr).unwrap();
     let lines: Vec<_> = text.lines().collect();
-    assert_eq!(lines, [Error::NotServed.to_string().as_str(), "worker exited with status 0"]);
+    let not_served = Error::NotServed.to_string();
+    let not_ready = "a worker did not become ready: exited with status 0; what it printed may say \
+                     why. The first line of its main has to be serve, which the harness of a \
+                     #[test] does not call";
+    assert_eq!(lines, [not_served.as_str(), not_ready, not_served.as_str(), not_ready]);
 }
 
 fn too_many_ends_are_an_error() {
@@ -575,6 +616,37 @@ fn too_many_ends_are_an_error() {
     }
     assert_eq!(pool.replaced(), 0);
     pool.shutdown();
+}
+
+/// The worker may open so many files; the ends of queues take two each.
+fn few_descriptors() {
+    let pool = Pool::new(1).unwrap();
+    let mut refused = 0;
+    for ends in 0..12 {
+        pool.submit(Work::Limit(16)).result().unwrap();
+        let (sender, _receiver) = bounded(1).unwrap();
+        match pool.submit(Work::Hold(vec![sender; ends])).result() {
+            Ok(made) => assert!(matches!(made, Made::Nothing) && refused == 0, "{ends}"),
+            Err(error) => {
+                refused += 1;
+                assert!(chain(&error).contains("open files (ulimit -n)"), "{}", chain(&error));
+            }
+        }
+    }
+    assert!(refused > 3, "{refused}");
+    pool.shutdown();
+    let process = Process::spawn(Work::Few(8)).unwrap();
+    let error = chain(&process.join().unwrap_err());
+    assert!(error.contains("open files (ulimit -n)"), "{error}");
+}
+
+fn heard() {
+    let (mut ours, theirs) = pipe::<(), u32>().unwrap();
+    let mut process = Process::spawn(Meet(theirs)).unwrap();
+    assert_eq!(process.heard(ours.recv()).unwrap(), process.pid());
+    process.kill();
+    let error = process.heard(ours.recv()).unwrap_err();
+    assert_eq!(error.to_string(), "worker killed by SIGKILL");
 }
 
 fn grandchild() {
