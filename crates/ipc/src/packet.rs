@@ -1,6 +1,6 @@
 //! A message as it travels: its bytes, and the open handles that it mentions.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 
 use serde::de::DeserializeOwned;
@@ -24,14 +24,15 @@ struct Travellers {
     handles: Vec<Option<Handle>>,
     /// Why an end could not come along: an error of the format has no room for it.
     failure: Option<io::Error>,
-    /// The last words of the message's own type.
-    words: Option<String>,
 }
 
 thread_local! {
     /// The handles of the message that this thread encodes or decodes just now: serde's own
     /// stream has room for bytes only. `None` outside of a message.
     static TRAVELLERS: RefCell<Option<Travellers>> = const { RefCell::new(None) };
+    /// The last words of a type that could not be encoded or decoded: the format drops them. Not
+    /// with the handles: nothing has to be prepared for a message that has none.
+    static WORDS: Cell<Option<String>> = const { Cell::new(None) };
 }
 
 impl Packet {
@@ -43,10 +44,9 @@ impl Packet {
     pub fn encode<T: Serialize + ?Sized>(message: &T) -> Result<Self, Error> {
         let scope = Scope::open(Vec::new());
         let encoded = postcard::serialize_with_flavor(&Telling(message), Encoding::default());
-        let mut travellers = scope.close();
-        let bytes =
-            encoded.map_err(|error| travellers.cause(error, Error::Io, Error::Encode))?;
-        let handles = travellers.handles.into_iter().flatten().collect();
+        let Travellers { handles, failure } = scope.close();
+        let bytes = encoded.map_err(|error| cause(error, failure, Error::Io, Error::Encode))?;
+        let handles = handles.into_iter().flatten().collect();
         let packet = Self { bytes, handles };
         // Here, not when it is sent: then it could be too late to tell the sender.
         packet.measure()?;
@@ -94,8 +94,11 @@ impl Packet {
     /// [`Error::Decode`], [`Error::Ends`].
     pub fn split_first<T: DeserializeOwned>(mut self) -> Result<(T, Self), Error> {
         let handles = std::mem::take(&mut self.handles);
-        let (first, rest, handles) =
-            take(&self.bytes, handles.into_iter().map(Some).collect())?;
+        let scope = Scope::open(handles.into_iter().map(Some).collect());
+        let taken = take(&self.bytes);
+        let Travellers { handles, failure } = scope.close();
+        let (first, rest) =
+            taken.map_err(|error| cause(error, failure, Error::Ends, Error::Decode))?;
         let read = self.bytes.len() - rest.len();
         self.bytes.drain(..read);
         self.handles = handles.into_iter().flatten().collect();
@@ -109,25 +112,37 @@ impl Packet {
 /// # Errors
 /// [`Error::Decode`].
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), Error> {
-    let (message, rest, _) = take(bytes, Vec::new())?;
-    Ok((message, rest))
+    take(bytes).map_err(|error| cause(error, None, Error::Ends, Error::Decode))
 }
 
-/// A message, the bytes behind it, and the handles that are not in it.
-type Taken<'a, T> = (T, &'a [u8], Vec<Option<Handle>>);
-
-fn take<T: DeserializeOwned>(
-    bytes: &[u8],
-    handles: Vec<Option<Handle>>,
-) -> Result<Taken<'_, T>, Error> {
-    let scope = Scope::open(handles);
+fn take<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), postcard::Error> {
     let mut format = postcard::Deserializer::from_bytes(bytes);
-    let message = T::deserialize(Telling(&mut format)).map_err(|Told(error)| error);
-    let mut travellers = scope.close();
-    let taken = message.and_then(|message| Ok((message, format.finalize()?)));
-    let (message, rest) =
-        taken.map_err(|error| travellers.cause(error, Error::Ends, Error::Decode))?;
-    Ok((message, rest, travellers.handles))
+    let message = T::deserialize(Telling(&mut format)).map_err(|Told(error)| error)?;
+    Ok((message, format.finalize()?))
+}
+
+/// What a failure of the format comes from.
+fn cause(
+    error: postcard::Error,
+    failure: Option<io::Error>,
+    of_ends: impl FnOnce(io::Error) -> Error,
+    other: impl FnOnce(Box<dyn std::error::Error + Send + Sync>) -> Error,
+) -> Error {
+    use postcard::Error::{SerdeDeCustom, SerdeSerCustom};
+    if !matches!(error, SerdeDeCustom | SerdeSerCustom) {
+        return other(error.into());
+    }
+    // Every error of a type leaves its words: these are the last ones.
+    match (failure, WORDS.take()) {
+        (Some(failure), _) => of_ends(failure),
+        (None, Some(words)) => other(words.into()),
+        (None, None) => other(error.into()),
+    }
+}
+
+/// Keeps what the type of a message says when it cannot be encoded or decoded.
+pub(crate) fn keep(words: String) {
+    WORDS.set(Some(words));
 }
 
 impl Drop for Packet {
@@ -147,34 +162,6 @@ impl From<Vec<u8>> for Packet {
 /// and puts back what was there when it ends, by a panic too.
 struct Scope {
     outer: Option<Travellers>,
-}
-
-impl Travellers {
-    /// What a failure of the format comes from.
-    fn cause(
-        &mut self,
-        error: postcard::Error,
-        of_ends: impl FnOnce(io::Error) -> Error,
-        other: impl FnOnce(Box<dyn std::error::Error + Send + Sync>) -> Error,
-    ) -> Error {
-        use postcard::Error::{SerdeDeCustom, SerdeSerCustom};
-        // Words that were taken for no error, before another one, are none of it.
-        let of_the_type = matches!(error, SerdeDeCustom | SerdeSerCustom);
-        match (self.failure.take(), self.words.take().filter(|_| of_the_type)) {
-            (Some(failure), _) if of_the_type => of_ends(failure),
-            (_, Some(words)) => other(words.into()),
-            (_, None) => other(error.into()),
-        }
-    }
-}
-
-/// Keeps what the type of a message says while this thread encodes or decodes it.
-pub(crate) fn keep(words: String) {
-    TRAVELLERS.with_borrow_mut(|travellers| {
-        if let Some(travellers) = travellers {
-            travellers.words = Some(words);
-        }
-    });
 }
 
 /// Keeps why an end cannot travel; the error that ends the message for it.
@@ -200,7 +187,7 @@ pub(crate) fn refused<E: serde::de::Error>(error: Error) -> E {
 
 impl Scope {
     fn open(handles: Vec<Option<Handle>>) -> Self {
-        let travellers = Travellers { handles, failure: None, words: None };
+        let travellers = Travellers { handles, failure: None };
         Self { outer: TRAVELLERS.replace(Some(travellers)) }
     }
 
