@@ -58,9 +58,14 @@ mod on_a_terminal {
     use super::LESSON;
 
     fn start(flags: &[&str]) -> (Child, File) {
+        start_with("", flags)
+    }
+
+    fn start_with(no_color: &str, flags: &[&str]) -> (Child, File) {
         let terminal = openpty(None, None).expect("the system has terminals");
         let lesson = Command::new(LESSON)
             .args(flags)
+            .envs([("TERM", "xterm"), ("NO_COLOR", no_color)])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(terminal.slave)
@@ -113,6 +118,20 @@ mod on_a_terminal {
         let screen = rest(terminal);
         assert_eq!(lesson.wait().expect("our child").code(), Some(130), "{screen}");
         assert!(screen.contains("interrupted\r\n"), "{screen}");
+    }
+
+    #[test]
+    fn a_measurement_shows_how_far_it_is_where_that_can_be_seen() {
+        let small = ["--work", "10ms", "--virtual-work", "10ms"];
+        let quiet = [&small[..], &["--quiet"]].concat();
+        for (no_color, flags, shown) in
+            [("", &small[..], true), ("1", &small, false), ("", &quiet, false)]
+        {
+            let (mut lesson, terminal) = start_with(no_color, flags);
+            let screen = rest(terminal);
+            assert!(lesson.wait().expect("our child").success(), "{screen}");
+            assert_eq!(screen.contains("designs on real threads: 0 of 6"), shown, "{screen}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{env, fs, process};
 /// How long a program may take: it neither hangs nor is it silent until somebody gives up.
 const DEADLINE: &str = "60";
 
-/// Tries the program under limits on threads and memory.
+/// Tries the program under limits on threads, memory and open files.
 pub fn are_said_in_one_line(program: &str, flags: &[&str]) {
     if !works(&["prlimit", "--nofile=64", "true"]) || !works(&["timeout", "9", "true"]) {
         return eprintln!("skipped: no prlimit and timeout here, which set the limits");
@@ -33,6 +33,10 @@ pub fn are_said_in_one_line(program: &str, flags: &[&str]) {
     }
     for mebibytes in [128_u64, 192, 256, 384, 512, 768, 1024, 2048] {
         let limit = format!("--as={}", mebibytes << 20);
+        check(&[&["prlimit", &limit, program], flags].concat());
+    }
+    for files in [16, 20, 64] {
+        let limit = format!("--nofile={files}");
         check(&[&["prlimit", &limit, program], flags].concat());
     }
 }

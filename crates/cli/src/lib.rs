@@ -3,7 +3,7 @@
 //! - [`parse`] reads the flags. A bad one ends the program with one line on stderr and status 2.
 //! - [`Result`] is what `main` returns. A failure ends it with one line and status 1.
 //! - [`Output`] knows `--quiet`: facts go to stdout with `println!`, measurements through
-//!   [`Output::measured`] to stderr.
+//!   [`Output::measured`] to stderr; [`Output::progress`] shows there how far they are.
 //! - Ctrl-C ends the program at once with status 130. A reader that goes away (`| head`)
 //!   ends it quietly. A thread or memory that the operating system refuses ends it with one
 //!   line and status 1, though `thread::spawn` panics then, and `Vec::push` aborts.
@@ -27,9 +27,11 @@ use clap::{Arg, Command};
 
 mod inherited;
 mod memory;
+mod progress;
 mod refused;
 
 pub use memory::room_for_a_thread;
+pub use progress::Progress;
 
 /// Exit status of a program that could not do its work.
 pub const FAILED: i32 = 1;

@@ -79,10 +79,12 @@ fn main() -> cli::Result {
     let mut peaks = Vec::new();
     for model in models {
         let web = Server::start(args.io).context("cannot start the web server")?;
+        let progress = args.output.progress(model.name, 0);
         let watch = Stopwatch::start();
         let reports = run(&model, &web.url(), squares).context(model.name)?;
         let times = tasks / model.tasks;
         table.row(model.name, watch.stop().scaled(times.try_into()?));
+        drop(progress);
         peaks.push(web.peak().to_string());
         print_counts(&model, &reports, squares, web.requests());
     }

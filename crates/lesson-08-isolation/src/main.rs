@@ -92,12 +92,14 @@ const MODELS: [Model; 5] = [
 
 fn matrix(args: &Args) -> Result<Matrix> {
     let mut rows = Vec::new();
+    let progress = args.output.progress("faults in models", Fault::ALL.len() * MODELS.len());
     for fault in Fault::ALL {
         let mut row = Vec::new();
         for model in &MODELS {
             let in_each = model.tasks_in_each_process.unwrap_or(args.tasks);
             let cell = cell::run(model.inside, fault, args.tasks, in_each, args.time_out);
             row.push(cell.with_context(|| format!("{fault}, {}", model.name))?);
+            progress.step();
         }
         rows.push((fault, row));
     }

@@ -231,13 +231,16 @@ fn what_a_pair_costs(args: &Args) -> String {
 
     // Round by round, not row by row: a machine that changes its speed meanwhile changes it for all.
     let mut times = vec![situations.map(|_| Vec::new()); rows.len()];
+    let progress = args.output.progress("rounds", args.rounds);
     for _ in 0..args.rounds {
         for ((_, time), cells) in rows.iter().zip(&mut times) {
             for ((threads, objects), cell) in situations.into_iter().zip(cells) {
                 cell.extend(time(threads, objects));
             }
         }
+        progress.step();
     }
+    drop(progress);
     let mut text = format!(
         "   ns a pair{:8}in one thread  in two, an object each  in two, one object",
         ""

@@ -99,6 +99,7 @@ fn on_real_threads(args: &Args) -> Result<()> {
     let setting = setting(args, 3);
     let mut rows = Vec::new();
     let (mut right, mut inside) = (0, 0);
+    let progress = args.output.progress("designs on real threads", Design::all().count());
     for design in Design::all() {
         let live = match live::watch(design, &setting, &mut |_, _| {}) {
             // The other designs need no processes.
@@ -114,7 +115,9 @@ fn on_real_threads(args: &Args) -> Result<()> {
         right += usize::from(live.right);
         inside = inside.max(live.inside);
         rows.push((design, live.watched));
+        progress.step();
     }
+    drop(progress);
     assert_eq!((right, inside), (rows.len(), 1), "one has the lock, and nothing is lost");
     let work = short(args.work);
     println!("\n3. The same on real threads, work of {work} each; the full size is --work 2s.");

@@ -5,17 +5,17 @@
 //! Python: `ThreadingHTTPServer`, and the servers with threads and workers under the web
 //! frameworks. Page: `lessons/11-web-server.md`.
 
-use std::iter;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
+use std::{io, iter};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use gil::Settings;
 use ipc::{Pipe, pipe};
 use lesson_11_web_server::load::{self, Client, Load, is_refused};
-use lesson_11_web_server::server::{Port, Server, listen, listen_beside};
+use lesson_11_web_server::server::{Counts, Port, Server, listen, listen_beside};
 use lesson_11_web_server::site::{DEADLINE, Locks, MOST_SQUARES, Site};
 use lesson_11_web_server::wrk;
 use process_pool::{Failed, Process, Task, serve};
@@ -124,7 +124,7 @@ const MEASURED: &str = "
 fn row(args: &Args, threads: usize, locks: Locks) -> Result<(Arc<Site>, Load, String)> {
     let site = Site::new(args.wait, locks);
     let server = start(listen(0)?, &site, threads)?;
-    let mut clients = connect(args, server.address(), threads)?;
+    let mut clients = connect_to(&server, args, threads)?;
     site.gate.close();
     clients.iter_mut().try_for_each(Client::ask)?;
     let held = site.gate.wait_for(threads);
@@ -150,6 +150,17 @@ fn start(listener: TcpListener, site: &Arc<Site>, threads: usize) -> Result<Serv
 fn connect(args: &Args, server: SocketAddr, clients: usize) -> Result<Vec<Client>> {
     let client = |i| Client::connect(server, args.squares.saturating_sub(i));
     (0..).map(client).take(clients).collect::<Result<_, _>>().context("cannot connect")
+}
+
+/// The same, when the server has taken all of them: one that it cannot take would wait in vain.
+fn connect_to(server: &Server, args: &Args, clients: usize) -> Result<Vec<Client>> {
+    let before = server.counts().connections;
+    let connected = connect(args, server.address(), clients)?;
+    let taken = |now: &Counts| now.connections == before + clients || now.refused.is_some();
+    match server.wait_until(taken, DEADLINE).refused.map(io::Error::from_raw_os_error) {
+        Some(error) => Err(error).context("the server can take no more connections"),
+        None => Ok(connected),
+    }
 }
 
 fn each(args: &Args, clients: usize) -> usize {
@@ -259,13 +270,13 @@ fn a_server_stops_gracefully(args: &Args) -> Result<()> {
     // With the port kept, who comes later meets this server or nobody.
     let port = Port::keep().context("cannot keep a port")?;
     let server = start(listen_beside(port.address()?)?, &site, THREADS)?;
-    let mut idle = connect(args, server.address(), IDLE)?;
+    let mut idle = connect_to(&server, args, IDLE)?;
     load::run(&mut idle, 1)?;
     // A client may have its answer before the server has counted it.
     server.wait_until(|counts| counts.answered == IDLE, DEADLINE);
 
     site.gate.close();
-    let mut asking = connect(args, server.address(), ASKING)?;
+    let mut asking = connect_to(&server, args, ASKING)?;
     asking.iter_mut().try_for_each(Client::ask)?;
     let held = site.gate.wait_for(THREADS);
     let under_way = server.wait_until(|now| now.under_way == ASKING, DEADLINE).under_way;

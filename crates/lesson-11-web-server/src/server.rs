@@ -47,6 +47,10 @@ pub struct Counts {
     pub answered: usize,
     /// Their clients went away, or do not read what they asked for.
     pub lost: usize,
+    /// Connections that were taken.
+    pub connections: usize,
+    /// Why the system gives no more of them, by the number of the error: too many open files, say.
+    pub refused: Option<i32>,
 }
 
 impl Server {
@@ -216,6 +220,22 @@ impl Shared {
         self.counts.lock().expect(NO_PANIC)
     }
 
+    fn connected(&self) {
+        self.counts().connections += 1;
+        self.changed.notify_all();
+    }
+
+    /// A connection was not taken: there is none, or its client is gone, or the error lasts.
+    fn refused(&self, error: &io::Error) {
+        if !matches!(
+            error.kind(),
+            ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted
+        ) {
+            self.counts().refused = error.raw_os_error();
+            self.changed.notify_all();
+        }
+    }
+
     fn received(&self) {
         self.counts().under_way += 1;
         self.changed.notify_all();
@@ -276,7 +296,11 @@ impl Reception {
         while let Ok(connection) = self.back.try_recv() {
             self.look_at(connection);
         }
-        while let Ok((mut stream, _)) = listener.accept() {
+        loop {
+            let mut stream = match listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) => return self.shared.refused(&error),
+            };
             let open = self.idle.len() + self.shared.counts().under_way;
             self.last += 1;
             let token = Token(self.last);
@@ -288,6 +312,7 @@ impl Reception {
             if open < MOST_CONNECTIONS && registered.and(quick).is_ok() {
                 self.look_at(Connection::new(token, stream));
             }
+            self.shared.connected();
         }
     }
 

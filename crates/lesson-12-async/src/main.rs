@@ -124,6 +124,7 @@ fn each_a_thread(args: &Args, table: &mut Table) -> Result<Option<u64>> {
     let watch = Stopwatch::start();
     let mut rounds: Vec<Round> = Vec::new();
     let mut left = args.waits;
+    let progress = args.output.progress("rounds of threads", left.div_ceil(args.threads));
     while left > 0 {
         let round = threads_at_once(args, left)?;
         if let Some(error) = &round.refused {
@@ -132,12 +133,14 @@ fn each_a_thread(args: &Args, table: &mut Table) -> Result<Option<u64>> {
             // Fewer are no failure, as long as the waits do not take minutes.
             ensure!(n * 10 >= left.min(args.threads), "{limit}: {error}");
             if rounds.is_empty() {
-                args.output.measured(format!("{limit}: {error}"));
+                progress.aside(|| args.output.measured(format!("{limit}: {error}")));
             }
         }
         left -= round.threads.len();
         rounds.push(round);
+        progress.step();
     }
+    drop(progress);
     let took = watch.stop();
     assert!(took.wall >= args.wait, "no wait is cut short");
     table.row("each a thread", took);

@@ -191,18 +191,24 @@ fn ranking(workload: &Workload, computer: Computer, costs: &Costs) -> Result<Str
 
 /// Runs every model of a workload; facts to stdout, times to stderr.
 fn compare(workload: &Workload, computer: Computer, output: cli::Output) -> Result<()> {
+    let progress = output.progress("costs and models measured", 1 + Model::ALL.len());
     let costs = Costs::measure(workload, computer.cores)?;
+    progress.step();
     let squares = squares_in(workload.cpu);
     let ranked = predictions(workload, computer, &costs)?;
     let mut outcomes = Vec::new();
     for model in Model::ALL {
         let outcome = live::run(model, workload, computer, squares)?;
+        progress.step();
         assert_eq!(
             outcome.right, workload.tasks,
             "the model changes the time, not the answers"
         );
-        println!("   {:<21}{:>5} of {} right", model.name(), outcome.right, workload.tasks);
         outcomes.push((model, outcome));
+    }
+    drop(progress);
+    for (model, outcome) in &outcomes {
+        println!("   {:<21}{:>5} of {} right", model.name(), outcome.right, workload.tasks);
     }
     output.measured(in_words(&costs, computer));
     output
@@ -246,7 +252,9 @@ fn check(times: usize, computer: Computer, output: cli::Output) -> Result<()> {
     for preset in Preset::value_variants() {
         let workload = preset.workload();
         for _ in 0..times {
+            let progress = output.progress("costs and models measured", 1 + Model::ALL.len());
             let costs = Costs::measure(&workload, computer.cores)?;
+            progress.step();
             let squares = squares_in(workload.cpu);
             let ranked = predictions(&workload, computer, &costs)?;
             let mut measured = Vec::new();
@@ -254,7 +262,9 @@ fn check(times: usize, computer: Computer, output: cli::Output) -> Result<()> {
                 let outcome = live::run(it.model, &workload, computer, squares)?;
                 errors.push(error(it, &outcome).abs());
                 measured.push((it, outcome));
+                progress.step();
             }
+            drop(progress);
             let first = &measured[0];
             let eligible = measured.iter().filter(|(it, _)| model::qualifies(&workload, it));
             let best = eligible.min_by_key(|(_, outcome)| outcome.took).unwrap_or(first);

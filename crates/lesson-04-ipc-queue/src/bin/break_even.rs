@@ -114,6 +114,7 @@ fn with_a_real_pool(args: &Args) -> Result<()> {
     // The time of a task that does nothing is all cost.
     let nothing = Batch { below: 0, tasks: MOST_TASKS }.measure(&pool)?;
 
+    let progress = args.output.progress("lengths", usize::try_from(args.lengths)?);
     let mut tasks = 0;
     let mut curve = Vec::new();
     for doublings in 0..args.lengths {
@@ -122,7 +123,9 @@ fn with_a_real_pool(args: &Args) -> Result<()> {
             Batch { below, tasks: (BATCH / below).clamp(args.workers as u64, MOST_TASKS) };
         curve.push(batch.measure(&pool)?);
         tasks += batch.tasks;
+        progress.step();
     }
+    drop(progress);
     pool.shutdown();
     let tasks = grouped(tasks.into());
     println!("   {tasks} tasks, computed here and in the pool: every sum is right");

@@ -99,6 +99,7 @@ fn measured(args: &Args) -> Result<()> {
     for runner in &runners {
         costs.push(runner.each(0, runner.most_tasks)?);
     }
+    let progress = output.progress("lengths", usize::try_from(lengths)?);
     let mut tasks = 0;
     let mut curves = Vec::new();
     for below in (0..lengths).map(|doublings| SHORTEST << doublings) {
@@ -114,7 +115,9 @@ fn measured(args: &Args) -> Result<()> {
             tasks += count;
         }
         curves.push(Times { here, there });
+        progress.step();
     }
+    drop(progress);
     let tasks = grouped(tasks.into());
     println!("   {tasks} tasks, handed to four executors: every sum is right");
     let cores = thread::available_parallelism().map_or(1, NonZero::get).min(workers);
