@@ -49,10 +49,12 @@ struct Args {
 }
 
 fn main() -> cli::Result {
-    serve::<(Sum, Stay, Crowd)>();
+    serve::<(Sum, Stay)>();
     let args: Args = cli::parse();
+    // First: the stacks of threads that have ended are used again, and would seem to cost nothing.
+    let thread = memory_of_a_thread();
     one_for_each_task_or_a_pool(&args)?;
-    memory(&args)?;
+    memory(&args, thread)?;
     start_and_end(&args)?;
     processes_for_work_alone(&args)?;
     println!("\nThe page of this program: lessons/03-processes-in-depth.md");
@@ -123,12 +125,32 @@ fn one_for_each<T, A>(
     Ok(answers)
 }
 
-fn memory(args: &Args) -> Result<()> {
-    /// Enough that what a process has anyway counts for nothing beside them.
-    const THREADS: usize = 100;
+/// Enough that what a process has anyway counts for nothing beside them.
+const THREADS: usize = 100;
+
+/// In KiB, of one that only waits.
+fn memory_of_a_thread() -> Option<u64> {
+    let before = own_memory("self");
+    let (all_here, measured) = (Barrier::new(THREADS + 1), Barrier::new(THREADS + 1));
+    let after = thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                all_here.wait();
+                measured.wait();
+            });
+        }
+        all_here.wait();
+        let after = own_memory("self");
+        measured.wait();
+        after
+    });
+    let grown = before.zip(after).map(|(before, after)| after.saturating_sub(before));
+    grown.map(|grown| grown / THREADS as u64)
+}
+
+fn memory(args: &Args, thread: Option<u64>) -> Result<()> {
     let n = args.at_once;
     println!("\n2. {THREADS} threads, then {n} processes, that only wait.");
-    let thread = Process::spawn(Crowd { threads: THREADS })?.join()?;
     println!("   {THREADS} threads waited at the same time");
 
     let (mut pipes, mut processes) = (Vec::new(), Vec::new());
@@ -250,38 +272,6 @@ impl Task for Sum {
 
     fn run(self) -> Result<(u128, u32), Failed> {
         Ok((sum_below(self.below), process::id()))
-    }
-}
-
-/// A process whose threads only wait. A new one, because the stacks of threads that have ended are
-/// used again: in this process the next threads would seem to take no memory.
-#[derive(Serialize, Deserialize)]
-struct Crowd {
-    threads: usize,
-}
-
-impl Task for Crowd {
-    /// What each thread takes, in KiB.
-    type Output = Option<u64>;
-
-    fn run(self) -> Result<Option<u64>, Failed> {
-        let before = own_memory("self");
-        let (all_here, measured) =
-            (Barrier::new(self.threads + 1), Barrier::new(self.threads + 1));
-        let after = thread::scope(|scope| {
-            for _ in 0..self.threads {
-                scope.spawn(|| {
-                    all_here.wait();
-                    measured.wait();
-                });
-            }
-            all_here.wait();
-            let after = own_memory("self");
-            measured.wait();
-            after
-        });
-        let grown = before.zip(after).map(|(before, after)| after.saturating_sub(before));
-        Ok(grown.map(|grown| grown / self.threads as u64))
     }
 }
 
