@@ -56,6 +56,13 @@ mod on_a_terminal {
     use nix::unistd::Pid;
 
     use super::LESSON;
+    use super::common::skipped;
+
+    /// A small container may lack them.
+    fn there_are_terminals() -> bool {
+        let why_not = |error: &_| skipped(&format!("no terminal can be had here: {error}"));
+        openpty(None, None).inspect_err(why_not).is_ok()
+    }
 
     fn start(flags: &[&str]) -> (Child, File) {
         start_with("", flags)
@@ -83,6 +90,9 @@ mod on_a_terminal {
 
     #[test]
     fn the_view_freezes_as_long_as_the_work_is_in_the_loop() {
+        if !there_are_terminals() {
+            return;
+        }
         let (mut lesson, terminal) = start(&["--watch", "loop", "--work", "100ms"]);
         let screen = rest(terminal);
         assert!(lesson.wait().expect("our child").success(), "{screen}");
@@ -106,6 +116,9 @@ mod on_a_terminal {
 
     #[test]
     fn ctrl_c_leaves_the_terminal_in_good_order() {
+        if !there_are_terminals() {
+            return;
+        }
         let (mut lesson, mut terminal) = start(&["--watch", "slices", "--work", "10s"]);
         let mut screen = Vec::new();
         while !String::from_utf8_lossy(&screen).contains("working") {
@@ -122,6 +135,9 @@ mod on_a_terminal {
 
     #[test]
     fn a_measurement_shows_how_far_it_is_where_that_can_be_seen() {
+        if !there_are_terminals() {
+            return;
+        }
         let small = ["--work", "10ms", "--virtual-work", "10ms"];
         let quiet = [&small[..], &["--quiet"]].concat();
         for (no_color, flags, shown) in
@@ -136,6 +152,9 @@ mod on_a_terminal {
 
     #[test]
     fn a_view_that_shows_nothing_is_refused() {
+        if !there_are_terminals() {
+            return;
+        }
         let (mut lesson, terminal) = start(&["--watch", "loop", "--quiet"]);
         let screen = rest(terminal);
         assert_eq!(lesson.wait().expect("our child").code(), Some(2), "{screen}");

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::LazyLock;
 
-use common::{Run, assert_transcript, run};
+use common::{Run, assert_transcript, run, skipped};
 
 #[test]
 fn threads() {
@@ -156,7 +156,7 @@ fn script(topic: &str) -> String {
 
 fn prints_the_same_everywhere(topic: &str) {
     if PYTHONS.is_empty() {
-        eprintln!("no Python from 3.9 on is found here: nothing to compare");
+        skipped("no Python from 3.9 on is found here: nothing to compare");
     }
     let script = script(topic);
     for python in &*PYTHONS {

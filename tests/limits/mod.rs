@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::{env, fs, process};
 
+use crate::common::skipped;
+
 /// How long a program may take: it neither hangs nor is it silent until somebody gives up.
 const DEADLINE: &str = "60";
 
 /// Tries the program under limits on threads, memory and open files.
 pub fn are_said_in_one_line(program: &str, flags: &[&str]) {
     if !works(&["prlimit", "--nofile=64", "true"]) || !works(&["timeout", "9", "true"]) {
-        return eprintln!("skipped: no prlimit and timeout here, which set the limits");
+        return skipped("no prlimit and timeout here, which set the limits");
     }
     // Threads are counted by user: so a user without any, who needs a copy that he may read.
     let copy = Copy::of(program).expect("a temporary file can be made");
@@ -24,10 +26,8 @@ pub fn are_said_in_one_line(program: &str, flags: &[&str]) {
             check(&[&as_user[..], &["prlimit", &limit, copy.path()], flags].concat());
         }
     } else {
-        eprintln!(
-            "threads: only some are tried, for `{}` does not work here",
-            as_user.join(" ")
-        );
+        let as_user = as_user.join(" ");
+        skipped(&format!("most limits on threads, for `{as_user}` does not work here"));
         // No more than this user has now; root has no limit.
         check(&[&["prlimit", "--nproc=1", program], flags].concat());
     }
@@ -35,7 +35,7 @@ pub fn are_said_in_one_line(program: &str, flags: &[&str]) {
         let limit = format!("--as={}", mebibytes << 20);
         check(&[&["prlimit", &limit, program], flags].concat());
     }
-    for files in [16, 20, 64] {
+    for files in [16, 20, 32, 64] {
         let limit = format!("--nofile={files}");
         check(&[&["prlimit", &limit, program], flags].concat());
     }

@@ -192,8 +192,11 @@ fn in_one_line(error: &clap::Error) -> String {
     }
 }
 
+/// What stands in an argument or comes from another program may give orders to a terminal: they
+/// are replaced.
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    words.replace(char::is_control, "\u{fffd}")
 }
 
 /// Worker processes see the end of their channel when this process is gone, and end too.
@@ -280,5 +283,7 @@ mod tests {
             format!("{:?}", Failure::from(cause)),
             "cannot start worker 1: no such file"
         );
+        let order = anyhow::anyhow!("no file \x1b[2J\u{9b}");
+        assert_eq!(format!("{:?}", Failure::from(order)), "no file \u{fffd}[2J\u{fffd}");
     }
 }

@@ -46,6 +46,10 @@ pub enum Error {
     /// Bytes were left over behind the message.
     #[error("{0} bytes too many behind a message")]
     LeftOver(usize),
+    /// The process that owns a queue could not receive what a sender had sent. What arrived is
+    /// received first.
+    #[error("messages of the queue are lost: {0}")]
+    Lost(String),
     /// A queue for no messages at all could pass none on.
     #[error("a queue of capacity 0; 1 or more is allowed")]
     NoCapacity,

@@ -25,6 +25,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use self::lend::Lend;
 use self::remote::Remote;
 use self::state::{LocalReceiver, LocalSender, Queue};
+use crate::os::Handle;
 use crate::packet::{attach, detach, refused};
 use crate::{Error, Packet};
 
@@ -125,14 +126,24 @@ impl<T: DeserializeOwned> Receiver<T> {
     }
 
     /// The messages until all senders are gone. A message of another type is an error between
-    /// them; any other error is the last item.
+    /// them; any other error is the last item. So is the end of the owner: nobody knows what it had
+    /// still to give.
     pub fn iter(&self) -> impl Iterator<Item = Result<T, Error>> {
         let mut over = false;
         std::iter::from_fn(move || {
             let message = (!over).then(|| self.recv())?;
             over = matches!(&message, Err(error) if !error.concerns_one_message());
-            (!matches!(message, Err(Error::Disconnected))).then_some(message)
+            let is_end = matches!(message, Err(Error::Disconnected)) && self.has_ended();
+            (!is_end).then_some(message)
         })
+    }
+
+    /// Whether the owner has said that nothing comes any more, and is not merely gone.
+    fn has_ended(&self) -> bool {
+        match &self.end {
+            End::Local(_) => true,
+            End::Remote(remote) => remote.has_ended(),
+        }
     }
 
     fn take(&self, deadline: Option<Instant>) -> Result<T, Error> {
@@ -165,10 +176,12 @@ enum End<Local> {
 
 /// What the sides of a lent end say, in the last byte of a packet. A sender sends messages, and
 /// asks the owner to look at its wish; the owner answers that it may look at its places. A
-/// receiver asks the owner to look; the owner sends messages, and the end of them.
+/// receiver asks the owner to look; the owner sends messages, and the end of them. To both the
+/// owner says why messages are lost, if they are.
 const MESSAGE: u8 = 0;
 const LOOK: u8 = 1;
 const END: u8 = 2;
+const LOST: u8 = 3;
 
 fn lent<L: Lend, S: Serializer>(end: &End<L>, serializer: S) -> Result<S::Ok, S::Error> {
     attach(serializer, || match end {
@@ -179,8 +192,11 @@ fn lent<L: Lend, S: Serializer>(end: &End<L>, serializer: S) -> Result<S::Ok, S:
     })
 }
 
-fn connected<'de, L, D: Deserializer<'de>>(deserializer: D) -> Result<End<L>, D::Error> {
-    let remote = Remote::over(detach(deserializer)?).map_err(refused)?;
+fn connected<'de, L, D: Deserializer<'de>>(
+    deserializer: D,
+    over: impl FnOnce(Handle) -> Result<Remote, Error>,
+) -> Result<End<L>, D::Error> {
+    let remote = over(detach(deserializer)?).map_err(refused)?;
     Ok(End::Remote(Arc::new(remote)))
 }
 
@@ -198,12 +214,12 @@ impl<T> Serialize for Receiver<T> {
 
 impl<'de, T> Deserialize<'de> for Sender<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self { end: connected(deserializer)?, message: PhantomData })
+        Ok(Self { end: connected(deserializer, Remote::sender)?, message: PhantomData })
     }
 }
 
 impl<'de, T> Deserialize<'de> for Receiver<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self { end: connected(deserializer)?, message: PhantomData })
+        Ok(Self { end: connected(deserializer, Remote::receiver)?, message: PhantomData })
     }
 }

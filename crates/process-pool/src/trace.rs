@@ -48,8 +48,12 @@ impl Trace {
         let seen = self.seen();
         let times = seen.handed_in.values().map(|[encoding, _]| *encoding);
         let origin = times.min().unwrap_or_default();
-        let micros = |nanos: u64| nanos.saturating_sub(origin) as f64 / 1e3;
-        let mut separator = "[\n";
+        // Whole eighths of a microsecond: a viewer that adds them up as floating-point numbers has
+        // no rounding, so that what touches does.
+        let eighths = |nanos: u64| nanos.saturating_sub(origin) / 125;
+        let micros = |eighths: u64| eighths as f64 / 8.0;
+        // The object form: some viewers refuse a bare array.
+        let mut separator = "{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n";
         let mut write = |event: String| {
             let written = write!(out, "{separator}{event}");
             separator = ",\n";
@@ -74,7 +78,8 @@ impl Trace {
             let steps = if chunk.is_some() { &steps[1..2] } else { &steps };
             let tasks = chunk.unwrap_or(1);
             for (name, step) in steps.iter().zip(times.windows(2)) {
-                let (from, took) = (micros(step[0]), (step[1] - step[0]) as f64 / 1e3);
+                let [from, to] = [step[0], step[1]].map(eighths);
+                let (from, took) = (micros(from), micros(to - from));
                 write(format!(
                     r#"{{"ph":"X","name":"{name}","pid":2,"tid":{tid},"ts":{from:.3},"dur":{took:.3},"args":{{"task":{task},"tasks":{tasks}}}}}"#
                 ))?;
@@ -85,14 +90,14 @@ impl Trace {
             let spans = [("encode", encoding, ready), ("wait", ready, begun)];
             for &(name, from, to) in if chunk.is_some() { &spans[1..] } else { &spans } {
                 for (phase, time) in [("b", from), ("e", to)] {
-                    let time = micros(*time);
+                    let time = micros(eighths(*time));
                     write(format!(
                         r#"{{"ph":"{phase}","cat":"task","name":"{name}","id":{task},"pid":1,"tid":1,"ts":{time:.3}}}"#
                     ))?;
                 }
             }
         }
-        out.write_all(b"\n]\n")?;
+        out.write_all(b"\n]}\n")?;
         out.flush()
     }
 }

@@ -7,7 +7,7 @@ use std::{io, thread};
 
 use super::state::{LocalReceiver, LocalSender};
 use super::words::Words;
-use super::{END, LOOK, MESSAGE};
+use super::{END, LOOK, LOST, MESSAGE};
 use crate::error::explained;
 use crate::os::{Handle, Socket};
 use crate::{Channel, Error, Packet, RecvHalf, SendHalf};
@@ -47,10 +47,16 @@ impl Lend for LocalSender {
         let queue = self.0.clone();
         let thread = thread::Builder::new().name("queue-sender".into()).spawn(move || {
             // An error is the end of this connection, and the other side is told so.
-            let _ = collect(&self, id, &words, &sending, receiving);
+            let ended = collect(&self, id, &words, &sending, receiving);
+            let lost = ended.err().and_then(|error| why_lost(&error));
+            if let Some(why) = &lost {
+                let _ = sending.send(&lost_messages(why));
+            }
             connection.shut_down();
             let mut state = self.0.state();
             state.drop_sender(id);
+            state.lost = state.lost.take().or(lost);
+            self.0.notify_messages(&state);
             self.0.notify_room(&state);
         });
         if thread.is_err() {
@@ -58,6 +64,20 @@ impl Lend for LocalSender {
         }
         thread.map(drop)
     }
+}
+
+/// Why this process cannot receive any more, if that is no fault of the other one's: what that one
+/// has sent is lost then, though it was told that it had arrived.
+fn why_lost(error: &Error) -> Option<String> {
+    match error {
+        Error::Io(cause) => Some(cause.to_string()),
+        Error::Ends(cause) => Some(format!("{error}: {cause}")),
+        _ => None,
+    }
+}
+
+fn lost_messages(why: &str) -> Packet {
+    Packet::from([why.as_bytes(), &[LOST]].concat())
 }
 
 /// Puts what a sender in another process sends into the queue, and grants it the places for it.
@@ -176,15 +196,19 @@ fn hand_out(
                 let count = if is_last { waiting.min(AT_ONCE) } else { 1 };
                 break (state.give(id, count), is_last);
             }
-            if !told && state.is_over(Some(id)) {
+            if !told && waiting == 0 && (state.lost.is_some() || state.is_over(Some(id))) {
                 told = true;
                 break (Vec::new(), is_last);
             }
             state = queue.wait_for_messages(state, None).0;
         };
+        let end = messages.is_empty().then(|| match &state.lost {
+            Some(why) => lost_messages(why),
+            None => Packet::from(vec![END]),
+        });
         drop(state);
-        if messages.is_empty() {
-            sending.send(&Packet::from(vec![END]))?;
+        if let Some(end) = end {
+            sending.send(&end)?;
         }
         for mut message in messages {
             if !message.handles.is_empty() {

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::words::Words;
-use super::{END, LOOK, MESSAGE};
+use super::{END, LOOK, LOST, MESSAGE};
 use crate::os::Handle;
 use crate::os::Socket;
 use crate::{Channel, Error, Packet, RecvHalf, SendHalf};
@@ -28,9 +28,26 @@ struct Incoming {
 }
 
 impl Remote {
+    /// An end that messages go into.
+    ///
     /// # Errors
     /// When this is no connection to the owner of a queue.
-    pub(super) fn over(handle: Handle) -> Result<Self, Error> {
+    pub(super) fn sender(handle: Handle) -> Result<Self, Error> {
+        Self::over(handle)
+    }
+
+    /// An end that messages come out of. It only asks, and makes no ring for that: its owner would
+    /// have to take it over, and might have no room for one more open file.
+    ///
+    /// # Errors
+    /// As [`sender`](Self::sender).
+    pub(super) fn receiver(handle: Handle) -> Result<Self, Error> {
+        let mut remote = Self::over(handle)?;
+        remote.sending.room = 0;
+        Ok(remote)
+    }
+
+    fn over(handle: Handle) -> Result<Self, Error> {
         let mut channel = Channel::from(Socket::from(handle));
         // Sent before the end was.
         let words: Words = channel.recv_timeout(Duration::ZERO)?.decode()?;
@@ -64,10 +81,11 @@ impl Remote {
             self.words.wish();
             let answer = self
                 .look(deadline)
-                .and_then(|()| self.wait(&mut incoming.receiving, deadline).map(drop));
+                .and_then(|()| self.wait(&mut incoming.receiving, deadline))
+                .and_then(|packet| lost(&packet).map_or(Ok(()), Err));
             if let Err(error) = answer {
                 self.words.end_wish();
-                return Err(error);
+                return Err(explained(error, &mut incoming.receiving));
             }
         }
         message.bytes.push(MESSAGE);
@@ -75,7 +93,7 @@ impl Remote {
         if matches!(sent, Err(Error::TimedOut)) {
             self.words.grant(1);
         }
-        sent
+        sent.map_err(|error| explained(error, &mut self.incoming().receiving))
     }
 
     /// Takes a message out of the queue, as its receiver.
@@ -103,6 +121,10 @@ impl Remote {
                 *over = true;
                 return Err(Error::Disconnected);
             }
+            Some(LOST) => {
+                *over = true;
+                return Err(Error::Lost(String::from_utf8_lossy(&message.bytes).into()));
+            }
             _ => return Err(Error::Corrupt("what no owner of a queue says")),
         }
         if self.words.count_taken() {
@@ -110,6 +132,11 @@ impl Remote {
             let _ = self.look(None);
         }
         Ok(message)
+    }
+
+    /// Whether the owner has said that nothing comes any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.incoming().over
     }
 
     /// Waits for what was wished for. A wish that could not be withdrawn in time is granted: the
@@ -126,6 +153,21 @@ impl Remote {
             answer => answer,
         }
     }
+}
+
+/// What an owner says that cannot receive.
+fn lost(packet: &Packet) -> Option<Error> {
+    let (&LOST, why) = packet.bytes.split_last()? else { return None };
+    Some(Error::Lost(String::from_utf8_lossy(why).into()))
+}
+
+/// An owner that is gone may have said why.
+fn explained(error: Error, receiving: &mut RecvHalf) -> Error {
+    if !matches!(error, Error::Disconnected) {
+        return error;
+    }
+    let said = std::iter::from_fn(|| receiving.try_recv().ok().flatten());
+    said.filter_map(|packet| lost(&packet)).next().unwrap_or(error)
 }
 
 #[cfg(test)]

@@ -32,6 +32,8 @@ pub(super) struct State {
     lent: usize,
     wait_for_room: usize,
     wait_for_messages: usize,
+    /// Why messages are lost that a sender in another process had sent.
+    pub(super) lost: Option<String>,
 }
 
 /// What the queue knows of a sender in another process.
@@ -133,6 +135,9 @@ impl Queue {
             if let Some(message) = state.messages.pop_front() {
                 self.notify_room(&state);
                 return Ok(message);
+            }
+            if let Some(why) = &state.lost {
+                return Err(Error::Lost(why.clone()));
             }
             if state.is_over(None) {
                 return Err(Error::Disconnected);

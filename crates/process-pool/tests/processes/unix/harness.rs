@@ -7,6 +7,7 @@ use std::{fs, thread};
 use libtest_mimic::Trial;
 use nix::errno::Errno;
 use nix::sys::wait::{WaitPidFlag, waitpid};
+use process_pool::{Pool, Task};
 
 pub fn trial(name: &str, test: fn()) -> Trial {
     Trial::test(name, move || {
@@ -42,4 +43,13 @@ pub fn until(what: &str, condition: impl Fn() -> bool) {
         // Looking all the time would keep the pool's own lock from it.
         thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// What a pool that is at its end has traced: the form that every viewer takes.
+pub fn trace_events<T: Task>(pool: Pool<T>) -> Vec<serde_json::Value> {
+    let mut json = Vec::new();
+    pool.write_trace(&mut json).unwrap();
+    pool.shutdown();
+    let mut trace: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    serde_json::from_value(trace["traceEvents"].take()).unwrap()
 }

@@ -8,9 +8,8 @@ use ipc::SharedSlice;
 use libtest_mimic::Trial;
 use process_pool::{Failed, Pool, Task, TaskOptions, kill_this_process};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::Value;
 
-use super::harness::trial;
+use super::harness::{trace_events, trial};
 
 pub fn trials() -> Vec<Trial> {
     vec![
@@ -114,10 +113,7 @@ struct Step {
 /// The steps of the one worker, in their order, of which none has a length below nothing, none
 /// begins before the first task was handed in, and none overlaps the next.
 fn traced(pool: Pool<Odd>) -> Vec<Step> {
-    let mut json = Vec::new();
-    pool.write_trace(&mut json).unwrap();
-    pool.shutdown();
-    let events: Vec<Value> = serde_json::from_slice(&json).unwrap();
+    let events = trace_events(pool);
     let whole = events.iter().filter(|event| event["ph"] == "X");
     let steps = whole.map(|event| Step {
         name: event["name"].as_str().unwrap().to_owned(),
@@ -129,8 +125,7 @@ fn traced(pool: Pool<Odd>) -> Vec<Step> {
     let mut steps: Vec<_> = steps.collect();
     steps.sort_by(|a, b| a.from.total_cmp(&b.from));
     assert!(steps.iter().all(|step| step.took >= 0.0 && step.from > 0.0), "{steps:?}");
-    // But for what the last digits were rounded by.
-    let in_order = |pair: &[Step]| pair[0].from + pair[0].took <= pair[1].from + 0.002;
+    let in_order = |pair: &[Step]| pair[0].from + pair[0].took <= pair[1].from;
     assert!(steps.windows(2).all(in_order), "{steps:?}");
     for waits in events.iter().filter(|event| event["ph"] == "e" && event["name"] == "wait") {
         assert!(waits["ts"].as_f64().unwrap() > 0.0);
