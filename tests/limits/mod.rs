@@ -21,7 +21,7 @@ pub fn are_said_in_one_line(program: &str, flags: &[&str]) {
     let user = format!("{}", 1_000_000 + process::id());
     let as_user = ["setpriv", "--reuid", &user, "--regid", &user, "--clear-groups"];
     if works(&[&as_user[..], &[copy.path(), "--version"]].concat()) {
-        for threads in [1, 2, 3, 4, 5, 6, 8, 12, 20, 50] {
+        for threads in [1, 2, 3, 5, 8, 20] {
             let limit = format!("--nproc={threads}");
             check(&[&as_user[..], &["prlimit", &limit, copy.path()], flags].concat());
         }
@@ -31,11 +31,11 @@ pub fn are_said_in_one_line(program: &str, flags: &[&str]) {
         // No more than this user has now; root has no limit.
         check(&[&["prlimit", "--nproc=1", program], flags].concat());
     }
-    for mebibytes in [128_u64, 192, 256, 384, 512, 768, 1024, 2048] {
+    for mebibytes in [128_u64, 256, 512, 1024] {
         let limit = format!("--as={}", mebibytes << 20);
         check(&[&["prlimit", &limit, program], flags].concat());
     }
-    for files in [16, 20, 32, 64] {
+    for files in [16, 32, 64] {
         let limit = format!("--nofile={files}");
         check(&[&["prlimit", &limit, program], flags].concat());
     }
