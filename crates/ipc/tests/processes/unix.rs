@@ -1,5 +1,5 @@
 use std::collections::BTreeSet;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::process::{Child, Command, Stdio, exit};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
@@ -7,6 +7,7 @@ use std::{env, fs, thread};
 use ipc::{Channel, Error, Packet, Pipe, Receiver, Sender, SharedSlice, Socket, bounded, pipe};
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill, raise};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,7 @@ pub fn main() {
         a_stopped_reader_holds_nobody_beyond_the_time_out,
         a_stopped_owner_holds_nobody_beyond_the_time_out,
         the_ends_of_a_queue_learn_that_its_owner_was_killed,
+        an_owner_that_cannot_receive_says_so_to_both_sides,
         memory_outlives_the_process_that_wrote_it,
     ];
     libtest_mimic::run(&arguments, tests).exit();
@@ -252,6 +254,28 @@ fn what_a_killed_process_had_sent_arrives() -> Outcome {
         assert_eq!(ours.recv_timeout(HANGS)?, number);
     }
     assert!(matches!(ours.recv_timeout(HANGS), Err(Error::Disconnected)));
+    Ok(())
+}
+
+/// A sender that has said a few words sends memory for a ring. The owner may have no room for one
+/// more open file: what the sender was told had arrived must not be lost in silence.
+fn an_owner_that_cannot_receive_says_so_to_both_sides() -> Outcome {
+    // Few enough that the sender waits before it makes a ring.
+    let (sender, receiver) = bounded(8)?;
+    let mut producer = Process::start(Job::Produce { queue: sender, first: 0, count: 1_000 })?;
+    let first = receiver.recv_timeout(HANGS)?;
+
+    let (before, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let free = fs::File::open("/dev/null")?.as_raw_fd().try_into()?;
+    setrlimit(Resource::RLIMIT_NOFILE, free, most)?;
+    let mut taken: Vec<_> = receiver.iter().collect();
+    setrlimit(Resource::RLIMIT_NOFILE, before, most)?;
+
+    let Some(Err(Error::Lost(why))) = taken.pop() else { panic!("the end came in silence") };
+    assert!(why.contains("open files"), "{why}");
+    let taken = taken.into_iter().collect::<Result<Vec<_>, _>>()?;
+    assert!(first == 0 && taken.iter().copied().eq(1..=taken.len() as u64), "{taken:?}");
+    assert!(!producer.child.wait()?.success(), "the sender is told too");
     Ok(())
 }
 
