@@ -51,12 +51,22 @@ pub fn main() {
     until("all run", || {
         [0, 10].iter().all(|&n| (0..=more).all(|inner| seen.get(n + inner) == 1))
     });
+    if matches!(act_of_workers, Act::Stop) {
+        // The kernel wakes who is stopped when this process ends, and not who stops after that.
+        let pids: Vec<_> = pool.metrics().workers.iter().filter_map(|w| w.pid).collect();
+        until("all are stopped", || pids.iter().copied().all(is_stopped));
+    }
     if what == "fork" {
         println!("{}", super::forks::hold_on());
     }
     ready();
     hangs.into_iter().for_each(|future| drop(future.result()));
     wait_for_ever()
+}
+
+fn is_stopped(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit(')').next().is_some_and(|fields| fields.starts_with(" T"))
 }
 
 fn two_workers() -> (ipc::SharedSlice<u64>, Pool<Work>) {
